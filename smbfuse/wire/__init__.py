@@ -1,0 +1,5 @@
+"""Floor 1: bytes to typed messages and back. No state, no clock, no I/O, no log.
+
+Each structure is declared once, as annotations; `codec.py` makes its encoder and decoder. Offsets, pads, WordCount,
+ByteCount and AndX chains are computed in `codec.py` and `frame.py` and nowhere else.
+"""

@@ -1,0 +1,415 @@
+"""Declare a wire structure once: its size, encoder and decoder follow from the annotations.
+
+`@wire` makes a plain structure, `@message` the words and bytes of one SMB command (parameter words, ByteCount, byte
+block). Both write two functions per class, `pack_into` and `unpack`, compile them once at import and leave nothing to be
+interpreted per message. Lengths, counts and offsets that follow from other fields never become attributes.
+
+Positions are counted from the start of the SMB header, because that is what offsets and Unicode pads of the protocol
+refer to: `pack_into` appends to a bytearray that begins with the header, `unpack` reads a buffer that does.
+"""
+
+from __future__ import annotations
+
+import linecache
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Final,
+    Literal,
+    NamedTuple,
+    Self,
+    TypeVar,
+    dataclass_transform,
+    get_type_hints,
+)
+
+from smbfuse.errors import WireError
+from smbfuse.wire.text import ASCII, UNICODE, TextCodec
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Fixed(NamedTuple):
+    """A field of constant size, as a struct format code."""
+
+    code: str
+
+
+class Tail(NamedTuple):
+    """A variable part behind the fixed fields.
+
+    `extent` says how its end is found: "counted" (another field holds the length in bytes), "zero" (a terminator) or
+    "rest" (all that is left). `encode` and `decode` are expressions over the value.
+    """
+
+    extent: Literal["counted", "zero", "rest", "gap", "payload", "setup"]
+    encode: str = "{}"
+    decode: str = "bytes({})"
+    codec: str = "text"
+    prefix: bytes = b""
+    """Buffer format byte in front of the value, [MS-CIFS] 2.2.1.4 SMB_STRING and friends."""
+
+
+U8 = Annotated[int, Fixed("B")]
+U16 = Annotated[int, Fixed("H")]
+U32 = Annotated[int, Fixed("I")]
+U64 = Annotated[int, Fixed("Q")]
+I16 = Annotated[int, Fixed("h")]
+I32 = Annotated[int, Fixed("i")]
+I64 = Annotated[int, Fixed("q")]
+Raw4 = Annotated[bytes, Fixed("4s")]
+Raw8 = Annotated[bytes, Fixed("8s")]
+Raw16 = Annotated[bytes, Fixed("16s")]
+Raw24 = Annotated[bytes, Fixed("24s")]
+
+Blob = Annotated[bytes, Tail("counted")]
+"""Bytes whose length another field holds."""
+Payload = Annotated[Buffer, Tail("payload", decode="{}")]
+"""As Blob, for file data: never copied. Decoding gives a slice of the buffer; encoding hands the object through."""
+Rest = Annotated[bytes, Tail("rest")]
+"""All bytes up to the end of the block."""
+Gap = Annotated[bytes | None, Tail("gap")]
+"""Pad in front of the next part. None: as many zeros as its alignment asks for; bytes: just these."""
+Setup = Annotated[bytes, Tail("setup")]
+"""Setup words of a transaction: they stand behind the fixed words and make WordCount vary."""
+Text = Annotated[str, Tail("counted", encode="text.encode({})", decode="text.decode({})")]
+"""Text in the message's character set, length in another field, no terminator."""
+TextRest = Annotated[str, Tail("rest", encode="text.encode({})", decode="text.decode({})")]
+TextZ = Annotated[str, Tail("zero")]
+"""Text with terminator, aligned to two bytes when Unicode."""
+TextZUnaligned = Annotated[str, Tail("zero", codec="unaligned text")]
+AsciiZ = Annotated[str, Tail("zero", codec="ASCII")]
+PathZ = Annotated[str, Tail("zero", prefix=b"\x04")]
+"""SMB_STRING: buffer format 4, then as TextZ. [MS-CIFS] 2.2.1.4."""
+
+
+def length_of(name: str, *, unit: int = 1, shift: int = 0, init: Literal[False] = False) -> Any:  # noqa: ANN401 - as dataclasses.field
+    """A length that lives on the wire only; `unit` bytes to each count, `shift` for the high half of a split one."""
+    return field(init=init, repr=False, compare=False, metadata={"length_of": (name, unit, shift)})
+
+
+def offset_of(name: str, *, default: int = 0) -> Any:  # noqa: ANN401 - as dataclasses.field
+    """The position of a tail, counted from the header. Computed; kept as it came only where the tail is empty."""
+    return field(default=default, repr=False, compare=False, metadata={"offset_of": name})
+
+
+def aligned(to: int, *, default: bytes | None = None) -> Any:  # noqa: ANN401 - as dataclasses.field
+    """Default of a Gap: None, which pads the next part to a multiple of `to` from the start of the header."""
+    return field(default=default, repr=False, metadata={"align": to})
+
+
+class WireStruct:
+    """Base of every structure; `@wire` and `@message` fill in what is declared here."""
+
+    __slots__ = ()
+    SIZE: ClassVar[int]
+    """Bytes of the fixed part."""
+
+    def pack_into(self, out: bytearray, text: TextCodec = UNICODE) -> Buffer | None:
+        """Append the encoding to `out`, and return the Payload if the structure ends in one (it is not appended)."""
+        raise NotImplementedError
+
+    def pack(self, text: TextCodec = UNICODE) -> bytes:
+        """Encode to bytes of its own."""
+        out = bytearray()
+        payload = self.pack_into(out, text)
+        return bytes(out) if payload is None else bytes(out) + bytes(payload)
+
+    @classmethod
+    def unpack(cls, buf: Buffer, pos: int = 0, end: int | None = None, text: TextCodec = UNICODE) -> Self:
+        """Decode buf[pos:end], or raise WireError. Bytes behind the structure are not looked at."""
+        raise NotImplementedError
+
+
+class Body(WireStruct):
+    """The words and bytes of one command in one direction."""
+
+    __slots__ = ()
+    COMMAND: ClassVar[int]
+    REPLY: ClassVar[bool]
+    WORD_COUNT: ClassVar[int]
+    """As the WordCount byte says it, setup words left out."""
+    ANDX: ClassVar[bool] = False
+    extra: bytes
+    """Bytes of the block that follow what the document names; servers put pads and leftovers there."""
+
+
+class Choice(NamedTuple):
+    """One class that a (command, direction, WordCount) may stand for, and the Flags2 bits that decide."""
+
+    made: type[Body]
+    mask: int
+    wanted: int
+
+
+BODIES: Final[dict[tuple[int, bool, int], list[Choice]]] = {}
+"""(command, reply, WordCount) to the classes declared for it."""
+VARIABLE: Final[dict[tuple[int, bool], type[Body]]] = {}
+"""(command, reply) to the class whose setup words make WordCount vary."""
+
+S = TypeVar("S", bound=WireStruct)
+B = TypeVar("B", bound=Body)
+
+
+@dataclass(slots=True, kw_only=True)
+class AndXBody(Body):
+    """Body of a command that another may follow in the same message. [MS-CIFS] 2.2.3.4.
+
+    `frame.py` writes the link to the next member. Of the last member the offset means nothing and is kept as it came.
+    """
+
+    ANDX: ClassVar[bool] = True
+    andx_command: U8 = 0xFF
+    andx_reserved: U8 = 0
+    andx_offset: U16 = 0
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(field, length_of, offset_of, aligned))
+def wire(cls: type[S]) -> type[S]:
+    """Make a slots dataclass whose pack_into and unpack follow the annotations' order."""
+    made = dataclass(slots=True, kw_only=True)(cls)
+    _Writer(made, framed=False).compile_into(made)
+    return made
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(field, length_of, offset_of, aligned))
+def message(
+    command: int, *, reply: bool = False, words: int | None = None, flags2: tuple[int, int] = (0, 0)
+) -> Callable[[type[B]], type[B]]:
+    """`@wire` for the body of a command, entered in BODIES.
+
+    `words` is WordCount where servers say another number than there are; `flags2` a (mask, value) that tells two bodies
+    of the same WordCount apart.
+    """
+
+    def make(cls: type[B]) -> type[B]:
+        cls.__annotations__["extra"] = Rest
+        cls.extra = b""
+        made = dataclass(slots=True, kw_only=True)(cls)
+        writer = _Writer(made, framed=True, words=words)
+        made.COMMAND, made.REPLY, made.WORD_COUNT = command, reply, writer.words
+        writer.compile_into(made)
+        if writer.setup:
+            VARIABLE[command, reply] = made
+        else:
+            BODIES.setdefault((command, reply, made.WORD_COUNT), []).append(Choice(made, *flags2))
+        return made
+
+    return make
+
+
+class _Writer:
+    """Writes the source of one class's pack_into and unpack.
+
+    In the generated code `pos` walks through the buffer, `end` is the end of the block, `t_X` is the encoded tail X,
+    `n_X` its length and `o_X` its offset as the wire has them.
+    """
+
+    def __init__(self, made: type[WireStruct], *, framed: bool, words: int | None = None) -> None:
+        self.made = made
+        self.framed = framed
+        self.tails: list[tuple[str, Tail]] = []
+        self.align: dict[str, int] = {}
+        self.lengths: dict[str, list[tuple[str, int, int]]] = {}
+        self.offsets: dict[str, tuple[str, str, int]] = {}
+        self.format = "<"
+        self.values: list[str] = []
+        self.targets: list[str] = []
+        hints = get_type_hints(made, include_extras=True)
+        for f in fields(made):  # type: ignore[arg-type] # a dataclass, though the type does not say so
+            self._add(f.name, hints[f.name].__metadata__[0], f.metadata)
+        self.layout = struct.Struct(self.format)
+        self.setup = next((name for name, tail in self.tails if tail.extent == "setup"), None)
+        if framed and self.layout.size % 2:
+            raise TypeError(f"{made.__name__}: parameter words have an odd size")
+        self.words = self.layout.size // 2 if words is None else words
+
+    def _add(self, name: str, mark: Fixed | Tail, metadata: Mapping[str, Any]) -> None:
+        if isinstance(mark, Tail):
+            self.tails.append((name, mark))
+            self.align[name] = metadata.get("align", 1)
+            return
+        at = struct.calcsize(self.format)
+        self.format += mark.code
+        limit = (1 << 8 * struct.calcsize("<" + mark.code)) - 1
+        if "length_of" in metadata:
+            of, unit, shift = metadata["length_of"]
+            self.lengths.setdefault(of, []).append((name, unit, shift))
+            count = f"len(t_{of})" if unit == 1 else f"len(t_{of}) // {unit}"
+            self.values.append(f"{count} >> {shift} & {limit}")
+            self.targets.append(f"w_{name}")
+        elif "offset_of" in metadata:
+            self.offsets[metadata["offset_of"]] = (name, mark.code, at)
+            self.values.append(f"self.{name}")
+            self.targets.append(f"self.{name}")
+        else:
+            self.values.append(f"self.{name}")
+            self.targets.append(f"self.{name}")
+
+    # --- encoding
+
+    def _encode(self) -> Iterator[str]:
+        for name, tail in self.tails:
+            if tail.extent in ("counted", "payload", "setup"):
+                yield f"t_{name} = {tail.encode.format('self.' + name)}"
+        if self.framed:
+            count = str(self.words) if not self.setup else f"{self.words} + len(t_{self.setup}) // 2"
+            yield f"out.append({count})"
+        yield "fixed = len(out)"
+        if self.values:
+            yield f"out += pack_fixed({', '.join(self.values)})"
+        if self.setup:
+            yield f"out += t_{self.setup}"
+        if self.framed:
+            yield "block = len(out)"
+            yield "out += b'\\0\\0'"
+        last = ""
+        for name, tail in self.tails:
+            yield from getattr(self, f"_encode_{tail.extent}")(name, tail)
+            last = name if tail.extent == "payload" else last
+        if self.framed:
+            more = f" + len(t_{last})" if last else ""
+            yield f"pack_u16(out, block, (len(out) - block - 2{more}) & 0xFFFF)"
+        yield f"return t_{last}" if last else "return None"
+
+    def _encode_offset(self, name: str) -> Iterator[str]:
+        if name in self.offsets:
+            _, code, at = self.offsets[name]
+            yield f"if t_{name}: pack_offset['{code}'](out, fixed + {at}, len(out))"
+
+    def _encode_counted(self, name: str, tail: Tail) -> Iterator[str]:
+        yield from self._encode_offset(name)
+        yield f"out += t_{name}"
+
+    def _encode_payload(self, name: str, tail: Tail) -> Iterator[str]:
+        yield from self._encode_offset(name)
+
+    def _encode_setup(self, name: str, tail: Tail) -> Iterator[str]:
+        yield from ()
+
+    def _encode_rest(self, name: str, tail: Tail) -> Iterator[str]:
+        yield f"out += {tail.encode.format('self.' + name)}"
+
+    def _encode_gap(self, name: str, tail: Tail) -> Iterator[str]:
+        yield f"out += ZEROS[-len(out) % {self.align[name]}] if self.{name} is None else self.{name}"
+
+    def _encode_zero(self, name: str, tail: Tail) -> Iterator[str]:
+        codec = tail.codec.split()[-1]
+        if tail.prefix:
+            yield f"out += {tail.prefix!r}"
+        if tail.codec == "text":
+            yield "if text.width == 2 and len(out) & 1: out.append(0)"
+        yield f"out += {codec}.encode(self.{name}); out += {codec}.terminator"
+
+    # --- decoding
+
+    def _decode(self) -> Iterator[str]:
+        name = self.made.__name__
+        yield "if end is None: end = len(buf)"
+        if self.framed:
+            yield "count = buf[pos]; pos += 1"
+        if self.targets:
+            yield f"{', '.join(self.targets)}, = unpack_fixed(buf, pos)"
+        yield f"pos += {self.layout.size}"
+        if not self.framed:
+            yield f"if pos > end: raise WireError('{name} is cut short')"
+        if self.setup:
+            yield f"stop = pos + 2 * (count - {self.words})"
+            yield f"if stop < pos or stop > end: raise WireError('{name}: setup words are cut short')"
+            yield f"self.{self.setup} = bytes(buf[pos:stop]); pos = stop"
+        if self.framed:
+            yield "size, = unpack_u16(buf, pos); pos += 2"
+            yield "if pos + size > end: raise WireError('" + name + ": ByteCount goes past the end')"
+            yield "limit = end; end = pos + size"
+        for index, (tail_name, tail) in enumerate(self.tails):
+            yield from getattr(self, f"_decode_{tail.extent}")(tail_name, tail, index)
+        yield "return self"
+
+    def _length(self, name: str) -> str:
+        if name not in self.lengths:
+            raise TypeError(f"{self.made.__name__}.{name} has no length_of")
+        return " + ".join(f"(w_{of} << {shift}) * {unit}" for of, unit, shift in self.lengths[name])
+
+    def _decode_counted(self, name: str, tail: Tail, index: int) -> Iterator[str]:
+        limit = "limit" if tail.extent == "payload" else "end"
+        yield f"n = {self._length(name)}"
+        if name in self.offsets:
+            # Where a part is empty its offset means nothing, and servers write all sorts of things there.
+            yield f"if n and self.{self.offsets[name][0]} < pos:"
+            yield f"    raise WireError('{self.made.__name__}.{name} overlaps what is before it')"
+            yield f"if n: pos = self.{self.offsets[name][0]}"
+        yield "stop = pos + n"
+        yield f"if stop > {limit}: raise WireError('{self.made.__name__}.{name} is cut short')"
+        yield f"self.{name} = {tail.decode.format('buf[pos:stop]')}; pos = stop"
+        if tail.extent == "payload":
+            yield "end = max(end, stop)"
+
+    _decode_payload = _decode_counted
+
+    def _decode_setup(self, name: str, tail: Tail, index: int) -> Iterator[str]:
+        yield from ()
+
+    def _decode_rest(self, name: str, tail: Tail, index: int) -> Iterator[str]:
+        yield f"self.{name} = {tail.decode.format('buf[pos:end]')}; pos = end"
+
+    def _decode_gap(self, name: str, tail: Tail, index: int) -> Iterator[str]:
+        """A gap ends where the next tail with an offset begins."""
+        after = self.tails[index + 1][0]
+        limit = "limit" if self.tails[index + 1][1].extent == "payload" else "end"
+        yield f"stop = self.{self.offsets[after][0]} if {self._length(after)} else pos"
+        yield f"if not pos <= stop <= {limit}: raise WireError('{self.made.__name__}.{after}: bad offset')"
+        yield "raw = bytes(buf[pos:stop])"
+        yield f"self.{name} = None if raw == ZEROS[-pos % {self.align[name]}] else raw; pos = stop"
+
+    def _decode_zero(self, name: str, tail: Tail, index: int) -> Iterator[str]:
+        codec = tail.codec.split()[-1]
+        if tail.prefix:
+            yield f"if bytes(buf[pos:pos + 1]) != {tail.prefix!r}:"
+            yield f"    raise WireError('{self.made.__name__}.{name}: wrong buffer format')"
+            yield "pos += 1"
+        if tail.codec == "text":
+            yield "if text.width == 2 and pos & 1: pos += 1"
+        yield "raw = bytes(buf[pos:end])"
+        yield f"stop = {codec}.find_end(raw, 0, len(raw))"
+        yield f"self.{name} = {codec}.decode(raw[:stop]); pos = min(pos + stop + {codec}.width, end)"
+
+    # --- both
+
+    def compile_into(self, made: type[WireStruct]) -> None:
+        """Compile the two functions and put them on the class."""
+        lines = ["def pack_into(self, out, text=UNICODE):"]
+        lines += ["    " + line for line in self._encode()]
+        lines += ["def unpack(cls, buf, pos=0, end=None, text=UNICODE):", "    self = new(cls)", "    try:"]
+        lines += ["        " + line for line in self._decode()]
+        lines += ["    except (StructError, IndexError) as exc:"]
+        lines += [f"        raise WireError(f'{made.__name__}: {{exc}}') from None", ""]
+        source = "\n".join(lines)
+        where = f"<wire {made.__module__}.{made.__qualname__}>"
+        linecache.cache[where] = (len(source), None, source.splitlines(keepends=True), where)
+        space: dict[str, Any] = {
+            **_SPACE,
+            "pack_fixed": self.layout.pack,
+            "unpack_fixed": self.layout.unpack_from,
+        }
+        exec(compile(source, where, "exec"), space)
+        made.SIZE = self.layout.size
+        made.pack_into = space["pack_into"]  # type: ignore[method-assign]
+        made.unpack = classmethod(space["unpack"])  # type: ignore[assignment]
+
+
+_SPACE: Final[dict[str, Any]] = {
+    "ASCII": ASCII,
+    "StructError": struct.error,
+    "UNICODE": UNICODE,
+    "WireError": WireError,
+    "ZEROS": [bytes(n) for n in range(16)],
+    "new": object.__new__,
+    "pack_offset": {"H": struct.Struct("<H").pack_into, "I": struct.Struct("<I").pack_into},
+    "pack_u16": struct.Struct("<H").pack_into,
+    "unpack_u16": struct.Struct("<H").unpack_from,
+}
+"""What every generated function may name."""

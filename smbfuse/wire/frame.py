@@ -1,0 +1,121 @@
+"""Whole messages: header, AndX chain, and the transport's length in front. [MS-CIFS] 2.2.3, [MS-SMB] 2.1.
+
+The only place that links AndX members. What it cannot name it keeps as RawBody, byte for byte: whether an unknown body
+is an error is for the floor above to say.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import ClassVar, Final
+
+from smbfuse.errors import WireError
+from smbfuse.wire import commands as _declares_all_bodies  # noqa: F401 - fills BODIES
+from smbfuse.wire.codec import BODIES, VARIABLE, AndXBody, Body, Buffer
+from smbfuse.wire.const import SMB_COM_NO_ANDX_COMMAND
+from smbfuse.wire.header import HEADER_SIZE, Header, decode_header
+from smbfuse.wire.text import UNICODE, TextCodec
+
+MAX_FRAME: Final = 0xFF_FFFF
+"""Largest message the transport's length field can hold: servers use 24 bits, RFC 1002 had 17."""
+
+_link: Final = struct.Struct("<BBH")
+
+
+@dataclass(slots=True, kw_only=True)
+class RawBody(Body):
+    """A body that nobody declared, or one without words that an error (or interim) answer has. Kept as it came."""
+
+    WORD_COUNT: ClassVar[int] = 0
+    words: bytes = b""
+    data: bytes = b""
+
+    def pack_into(self, out: bytearray, text: TextCodec = UNICODE) -> None:
+        out.append(len(self.words) // 2)
+        out += self.words
+        out += len(self.data).to_bytes(2, "little")
+        out += self.data
+
+    @classmethod
+    def unpack(cls, buf: Buffer, pos: int = 0, end: int | None = None, text: TextCodec = UNICODE) -> RawBody:
+        end = len(buf) if end is None else end
+        block = pos + 1 + 2 * buf[pos] + 2 if pos < end else end + 1
+        if block > end:
+            raise WireError("parameter words are cut short")
+        stop = block + int.from_bytes(buf[block - 2 : block], "little")
+        if stop > end:
+            raise WireError("ByteCount goes past the end of the message")
+        return cls(words=bytes(buf[pos + 1 : block - 2]), data=bytes(buf[block:stop]))
+
+
+@dataclass(slots=True)
+class Message:
+    """One SMB message: its header and the members of its chain, mostly one."""
+
+    header: Header
+    members: list[tuple[int, Body]]
+    """(command, body) of each member; the first command is the header's."""
+    trailer: bytes = field(default=b"", repr=False)
+    """Bytes behind the last block; nothing should be there."""
+
+    @property
+    def body(self) -> Body:
+        """The first member's body."""
+        return self.members[0][1]
+
+
+def _class_of(command: int, reply: bool, words: int, flags2: int) -> type[Body]:
+    for made, mask, wanted in BODIES.get((command, reply, words), ()):
+        if flags2 & mask == wanted:
+            return made
+    variable = VARIABLE.get((command, reply))
+    if variable is not None and words >= variable.WORD_COUNT:
+        return variable
+    return RawBody
+
+
+def decode(buf: Buffer) -> Message:
+    """Decode one message (without the transport's length). Payloads are slices of `buf`. Raises WireError."""
+    header = decode_header(buf)
+    text, reply = header.text, header.reply
+    members: list[tuple[int, Body]] = []
+    command, pos = header.command, HEADER_SIZE
+    while True:
+        if pos >= len(buf):
+            raise WireError("message ends before its parameter words")
+        made = _class_of(command, reply, buf[pos], header.flags2)
+        body = made.unpack(buf, pos, None, text)
+        members.append((command, body))
+        if not isinstance(body, AndXBody) or body.andx_command == SMB_COM_NO_ANDX_COMMAND:
+            return Message(header, members)
+        if body.andx_offset <= pos:
+            raise WireError("AndX chain does not advance")
+        command, pos = body.andx_command, body.andx_offset
+
+
+def encode(header: Header, *bodies: Body) -> list[Buffer]:
+    """Encode a message as parts to be sent one after the other; the first begins with the transport's length.
+
+    Commands of the chain are those of the bodies' classes (RawBody: the header's). A trailing Payload is handed through
+    without a copy, as a part of its own.
+    """
+    out = bytearray(header.pack())
+    payload: Buffer | None = None
+    link = 0
+    for body in bodies:
+        if payload is not None:
+            out += payload
+        if link:
+            out += bytes(-len(out) % 4)
+            _link.pack_into(out, link, body.COMMAND, out[link + 1], len(out))
+        link = len(out) + 1 if isinstance(body, AndXBody) else 0
+        payload = body.pack_into(out, header.text)
+    return [out] if payload is None else [out, payload]
+
+
+def transport_length(size: int) -> bytes:
+    """Direct TCP transport header for a message of `size` bytes. [MS-SMB] 2.1."""
+    if size > MAX_FRAME:
+        raise WireError(f"message of {size} bytes is too long for the transport")
+    return size.to_bytes(4, "big")
