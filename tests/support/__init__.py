@@ -1,0 +1,1 @@
+"""What several kinds of tests share: processes, real mounts, the log guard. No tests here."""
