@@ -1,0 +1,116 @@
+"""Fixtures for every kind of test: the real Samba server, real mounts, the log guard.
+
+Tests that use the server or a mount get their markers from that. Where smbd or /dev/fuse is missing they are
+skipped, with the reason; where both are there, nothing is.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import hypothesis
+import pytest
+
+from tests.samba import smbd
+from tests.samba.content import standard_shares
+from tests.samba.smbd import Smbd
+from tests.support.logguard import LogGuard
+from tests.support.mount import Mount
+
+# dev: quick; ci: the same examples in every run, and ten times as many. No deadlines: machines are shared.
+hypothesis.settings.register_profile("dev", max_examples=50, deadline=None)
+hypothesis.settings.register_profile("ci", max_examples=500, deadline=None, derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+_NEEDS = {"samba": {"samba", "make_smbd"}, "fuse": {"mount"}}
+_MISSING = {
+    "samba": None if smbd.available() else "smbd is not installed (make setup)",
+    "fuse": None if os.path.exists("/dev/fuse") else "/dev/fuse is missing (modprobe fuse)",
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let SIGTERM end the run as Ctrl-C does, so that servers and mounts are taken down."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        names = set(getattr(item, "fixturenames", ()))
+        for marker, fixtures in _NEEDS.items():
+            if names & fixtures:
+                item.add_marker(marker)
+            if item.get_closest_marker(marker) and (reason := _MISSING[marker]):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def samba(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Smbd]:
+    """The server with `standard_shares`, one for the whole run. Leave its files as they were."""
+    with Smbd(standard_shares(_open_to_all(tmp_path_factory.mktemp("samba")))) as server:
+        yield server
+
+
+@pytest.fixture
+def make_smbd() -> Iterator[Callable[..., Smbd]]:
+    """Start further servers with the arguments of Smbd; they end with the test."""
+    with ExitStack() as stack:
+
+        def make(*args: Any, **kwargs: Any) -> Smbd:  # noqa: ANN401 - Smbd's own
+            return stack.enter_context(Smbd(*args, **kwargs))
+
+        yield make
+
+
+def _open_to_all(path: Path) -> Path:
+    """Let the server's other accounts (a guest) in: pytest's directories are for their owner only."""
+    for directory in (path, path.parent):
+        directory.chmod(0o755)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def log_guard(request: pytest.FixtureRequest) -> Iterator[LogGuard]:
+    """Fails a test that logs an unannounced warning. A test that takes `caplog` looks for itself."""
+    guard = LogGuard()
+    if "caplog" in request.fixturenames:
+        yield guard
+        return
+    caplog: pytest.LogCaptureFixture = request.getfixturevalue("caplog")
+    yield guard
+    records = [*caplog.get_records("setup"), *caplog.get_records("call")]
+    if unexpected := guard.unexpected_records(records):
+        pytest.fail("unannounced in the log:\n" + "\n".join(unexpected))
+
+
+@pytest.fixture
+def mount(tmp_path: Path, log_guard: LogGuard) -> Iterator[Callable[..., Mount]]:
+    """Mount a share of a server with the real command line: `mount(server, "share", actimeo=0, …)`.
+
+    Arguments as for Mount.of. All mounts end with the test, and must end well: see Mount.
+    """
+    mounts: list[Mount] = []
+
+    def make(server: Smbd, share: str | None = None, *, foreground: bool = True, **options: object) -> Mount:
+        mountpoint = tmp_path / f"mnt{len(mounts)}"
+        mountpoint.mkdir()
+        made = Mount.of(server, share, mountpoint, options, foreground=foreground, guard=log_guard)
+        mounts.append(made)
+        made.start()
+        return made
+
+    with ExitStack() as stack:
+        stack.callback(lambda: [print(made.report()) for made in mounts])
+        yield make
+        for made in mounts:
+            stack.callback(made.finish)

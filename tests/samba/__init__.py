@@ -1,0 +1,1 @@
+"""A real Samba server for tests, bench and demo, and its own tests."""
