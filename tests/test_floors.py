@@ -1,0 +1,102 @@
+"""Imports point downwards only, without cycles, and each library stays on the floors that may know it."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "smbfuse"
+
+# The first part of a module's name below `smbfuse` decides its floor.
+FLOORS = {
+    "__init__": 0, "errors": 0, "ntstatus": 0, "settings": 0,
+    "wire": 1, "proto": 2, "client": 3, "core": 4, "fuse": 5, "cli": 6, "__main__": 6,
+}  # fmt: skip
+# Libraries that not every floor may import, and the parts that may.
+LIBRARIES = {
+    "trio": {"client", "core", "fuse", "cli", "__main__"},
+    "pyfuse3": {"fuse", "cli"},
+    "spnego": {"client"},
+    "logging": set(FLOORS) - {"wire", "proto"},
+    "socket": set(FLOORS) - {"wire", "proto"},
+    "time": set(FLOORS) - {"wire", "proto"},
+}
+
+Imports = dict[str, set[str]]
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(tree: ast.Module, modules: set[str]) -> Iterator[str]:
+    """Names of the modules that a file imports, wherever in it; type-only imports too: they are knowledge as well."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative import"
+            assert node.module is not None
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in modules else node.module
+
+
+def all_imports(root: Path = ROOT) -> Imports:
+    files = {module_name(path): path for path in root.rglob("*.py")}
+    native = {module_name(path) for path in root.rglob("*.c")}
+    return {name: set(imported(ast.parse(path.read_text()), native | set(files))) for name, path in files.items()}
+
+
+def part(module: str) -> str:
+    return module.partition(".")[2].partition(".")[0] or "__init__"
+
+
+def upward(imports: Imports) -> list[str]:
+    return [
+        f"{name} imports {other}"
+        for name, others in imports.items()
+        for other in others
+        if other.partition(".")[0] == "smbfuse" and FLOORS[part(other)] > FLOORS[part(name)]
+    ]
+
+
+def misplaced(imports: Imports) -> list[str]:
+    return [
+        f"{name} imports {other}"
+        for name, others in imports.items()
+        for other in others
+        if part(name) not in LIBRARIES.get(other.partition(".")[0], FLOORS)
+    ]
+
+
+IMPORTS = all_imports()
+
+
+def test_every_part_has_a_floor() -> None:
+    assert {part(name) for name in IMPORTS} <= set(FLOORS)
+
+
+def test_imports_point_downwards() -> None:
+    assert upward(IMPORTS) == []
+
+
+def test_libraries_stay_on_their_floors() -> None:
+    assert misplaced(IMPORTS) == []
+
+
+def test_no_cycles() -> None:
+    graphlib.TopologicalSorter(IMPORTS).prepare()
+
+
+def test_the_checks_can_fail() -> None:
+    assert upward({"smbfuse.wire.header": {"smbfuse.client.connection"}})
+    assert misplaced({"smbfuse.proto.engine": {"trio"}})
+    assert misplaced({"smbfuse.core.vfs": {"pyfuse3.asyncio"}})
+    with pytest.raises(graphlib.CycleError):
+        graphlib.TopologicalSorter({"smbfuse.a": {"smbfuse.b"}, "smbfuse.b": {"smbfuse.a"}}).prepare()
