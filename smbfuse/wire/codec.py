@@ -1,8 +1,8 @@
 """Declare a wire structure once: its size, encoder and decoder follow from the annotations.
 
 `@wire` makes a plain structure, `@message` the words and bytes of one SMB command (parameter words, ByteCount, byte
-block). Both write two functions per class, `pack_into` and `unpack`, compile them once at import and leave nothing to be
-interpreted per message. Lengths, counts and offsets that follow from other fields never become attributes.
+block). Both write two functions per class, `pack_into` and `unpack`, compile them once at import and leave nothing to
+interpret per message. Lengths, counts and offsets that follow from other fields never become attributes.
 
 Positions are counted from the start of the SMB header, because that is what offsets and Unicode pads of the protocol
 refer to: `pack_into` appends to a bytearray that begins with the header, `unpack` reads a buffer that does.
@@ -37,21 +37,37 @@ class Fixed(NamedTuple):
     """A field of constant size, as a struct format code."""
 
     code: str
+    swapped: bool = False
+    """A 64-bit number whose high half comes first."""
+
+
+class Coder(NamedTuple):
+    """How a tail that is neither bytes nor one string is written; each function gets the character set too."""
+
+    encode: Callable[[Any, TextCodec], bytes]
+    decode: Callable[[bytes, TextCodec], Any]
 
 
 class Tail(NamedTuple):
     """A variable part behind the fixed fields.
 
-    `extent` says how its end is found: "counted" (another field holds the length in bytes), "zero" (a terminator) or
-    "rest" (all that is left). `encode` and `decode` are expressions over the value.
+    `extent` says how its end is found: "counted" (another field holds the length in bytes), "zero" (a terminator),
+    "rest" (all that is left), "sized" (always `size` bytes), "items" (another field counts structures of the class that
+    `made` gives) or "struct" (one structure of class `made`). `encode` and `decode` are expressions over the value.
     """
 
-    extent: Literal["counted", "zero", "rest", "gap", "payload", "setup"]
+    extent: Literal["counted", "zero", "rest", "gap", "payload", "setup", "sized", "items", "struct"]
     encode: str = "{}"
     decode: str = "bytes({})"
     codec: str = "text"
     prefix: bytes = b""
     """Buffer format byte in front of the value, [MS-CIFS] 2.2.1.4 SMB_STRING and friends."""
+    coder: Coder | None = None
+    """Used instead of `encode` and `decode`."""
+    optional: bool = False
+    size: int = 0
+    made: Any = None
+    """struct: the class. items: function from the structure decoded so far to the class."""
 
 
 U8 = Annotated[int, Fixed("B")]
@@ -61,6 +77,9 @@ U64 = Annotated[int, Fixed("Q")]
 I16 = Annotated[int, Fixed("h")]
 I32 = Annotated[int, Fixed("i")]
 I64 = Annotated[int, Fixed("q")]
+U64Swapped = Annotated[int, Fixed("Q", swapped=True)]
+"""High half first, as in LOCKING_ANDX_RANGE64."""
+Raw3 = Annotated[bytes, Fixed("3s")]
 Raw4 = Annotated[bytes, Fixed("4s")]
 Raw8 = Annotated[bytes, Fixed("8s")]
 Raw16 = Annotated[bytes, Fixed("16s")]
@@ -68,6 +87,8 @@ Raw24 = Annotated[bytes, Fixed("24s")]
 
 Blob = Annotated[bytes, Tail("counted")]
 """Bytes whose length another field holds."""
+Guid = Annotated[bytes, Tail("sized", size=16)]
+"""16 bytes in the byte block."""
 Payload = Annotated[Buffer, Tail("payload", decode="{}")]
 """As Blob, for file data: never copied. Decoding gives a slice of the buffer; encoding hands the object through."""
 Rest = Annotated[bytes, Tail("rest")]
@@ -82,6 +103,9 @@ TextRest = Annotated[str, Tail("rest", encode="text.encode({})", decode="text.de
 TextZ = Annotated[str, Tail("zero")]
 """Text with terminator, aligned to two bytes when Unicode."""
 TextZUnaligned = Annotated[str, Tail("zero", codec="unaligned text")]
+TextZOptional = Annotated[str | None, Tail("zero", optional=True)]
+"""As TextZ, or None where the block ends before it."""
+TextZUnalignedOptional = Annotated[str | None, Tail("zero", codec="unaligned text", optional=True)]
 AsciiZ = Annotated[str, Tail("zero", codec="ASCII")]
 PathZ = Annotated[str, Tail("zero", prefix=b"\x04")]
 """SMB_STRING: buffer format 4, then as TextZ. [MS-CIFS] 2.2.1.4."""
@@ -90,6 +114,11 @@ PathZ = Annotated[str, Tail("zero", prefix=b"\x04")]
 def length_of(name: str, *, unit: int = 1, shift: int = 0, init: Literal[False] = False) -> Any:  # noqa: ANN401 - as dataclasses.field
     """A length that lives on the wire only; `unit` bytes to each count, `shift` for the high half of a split one."""
     return field(init=init, repr=False, compare=False, metadata={"length_of": (name, unit, shift)})
+
+
+def total_of(name: str, *, default: int = 0) -> Any:  # noqa: ANN401 - as dataclasses.field
+    """A number of its own, by default the length of a tail: the encoder fills that in where it is 0."""
+    return field(default=default, repr=False, metadata={"total_of": name})
 
 
 def offset_of(name: str, *, default: int = 0) -> Any:  # noqa: ANN401 - as dataclasses.field
@@ -138,12 +167,15 @@ class Body(WireStruct):
     """Bytes of the block that follow what the document names; servers put pads and leftovers there."""
 
 
+When = Callable[[int, bytes], bool]
+"""Tells bodies of one WordCount apart, by the header's Flags2 and the parameter words."""
+
+
 class Choice(NamedTuple):
-    """One class that a (command, direction, WordCount) may stand for, and the Flags2 bits that decide."""
+    """One class that a (command, direction, WordCount) may stand for. The first whose `when` holds is taken."""
 
     made: type[Body]
-    mask: int
-    wanted: int
+    when: When | None
 
 
 BODIES: Final[dict[tuple[int, bool, int], list[Choice]]] = {}
@@ -168,7 +200,7 @@ class AndXBody(Body):
     andx_offset: U16 = 0
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(field, length_of, offset_of, aligned))
+@dataclass_transform(kw_only_default=True, field_specifiers=(field, length_of, total_of, offset_of, aligned))
 def wire(cls: type[S]) -> type[S]:
     """Make a slots dataclass whose pack_into and unpack follow the annotations' order."""
     made = dataclass(slots=True, kw_only=True)(cls)
@@ -176,14 +208,13 @@ def wire(cls: type[S]) -> type[S]:
     return made
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(field, length_of, offset_of, aligned))
+@dataclass_transform(kw_only_default=True, field_specifiers=(field, length_of, total_of, offset_of, aligned))
 def message(
-    command: int, *, reply: bool = False, words: int | None = None, flags2: tuple[int, int] = (0, 0)
+    command: int, *, reply: bool = False, words: int | None = None, when: When | None = None
 ) -> Callable[[type[B]], type[B]]:
     """`@wire` for the body of a command, entered in BODIES.
 
-    `words` is WordCount where servers say another number than there are; `flags2` a (mask, value) that tells two bodies
-    of the same WordCount apart.
+    `words` is WordCount where servers say another number than there are; `when` tells bodies of one WordCount apart.
     """
 
     def make(cls: type[B]) -> type[B]:
@@ -196,7 +227,7 @@ def message(
         if writer.setup:
             VARIABLE[command, reply] = made
         else:
-            BODIES.setdefault((command, reply, made.WORD_COUNT), []).append(Choice(made, *flags2))
+            BODIES.setdefault((command, reply, made.WORD_COUNT), []).append(Choice(made, when))
         return made
 
     return make
@@ -216,6 +247,9 @@ class _Writer:
         self.align: dict[str, int] = {}
         self.lengths: dict[str, list[tuple[str, int, int]]] = {}
         self.offsets: dict[str, tuple[str, str, int]] = {}
+        self.swapped: list[str] = []
+        self.totals: set[str] = set()
+        self.functions: dict[str, Any] = {}
         self.format = "<"
         self.values: list[str] = []
         self.targets: list[str] = []
@@ -232,6 +266,9 @@ class _Writer:
         if isinstance(mark, Tail):
             self.tails.append((name, mark))
             self.align[name] = metadata.get("align", 1)
+            if mark.coder:
+                self.functions |= {f"encode_{name}": mark.coder.encode, f"decode_{name}": mark.coder.decode}
+            self.functions[f"made_{name}"] = mark.made
             return
         at = struct.calcsize(self.format)
         self.format += mark.code
@@ -246,16 +283,36 @@ class _Writer:
             self.offsets[metadata["offset_of"]] = (name, mark.code, at)
             self.values.append(f"self.{name}")
             self.targets.append(f"self.{name}")
+        elif "total_of" in metadata:
+            self.totals.add(metadata["total_of"])
+            self.values.append(f"self.{name} or len(t_{metadata['total_of']})")
+            self.targets.append(f"self.{name}")
+        elif mark.swapped:
+            self.swapped.append(name)
+            self.values.append(f"swap(self.{name})")
+            self.targets.append(f"self.{name}")
         else:
             self.values.append(f"self.{name}")
             self.targets.append(f"self.{name}")
 
+    def _after(self, name: str) -> str:
+        names = [tail_name for tail_name, _ in self.tails]
+        return names[names.index(name) + 1]
+
     # --- encoding
+
+    def _encoded(self, name: str, tail: Tail) -> str:
+        return f"encode_{name}(self.{name}, text)" if tail.coder else tail.encode.format(f"self.{name}")
+
+    def _decoded(self, name: str, tail: Tail, raw: str) -> str:
+        return f"decode_{name}(bytes({raw}), text)" if tail.coder else tail.decode.format(raw)
 
     def _encode(self) -> Iterator[str]:
         for name, tail in self.tails:
-            if tail.extent in ("counted", "payload", "setup"):
-                yield f"t_{name} = {tail.encode.format('self.' + name)}"
+            if tail.extent in ("counted", "payload", "setup", "items"):
+                yield f"t_{name} = {self._encoded(name, tail)}"
+            elif name in self.totals:
+                yield f"t_{name} = {tail.codec.split()[-1]}.encode(self.{name})"
         if self.framed:
             count = str(self.words) if not self.setup else f"{self.words} + len(t_{self.setup}) // 2"
             yield f"out.append({count})"
@@ -291,19 +348,34 @@ class _Writer:
     def _encode_setup(self, name: str, tail: Tail) -> Iterator[str]:
         yield from ()
 
+    def _encode_items(self, name: str, tail: Tail) -> Iterator[str]:
+        yield f"for item in t_{name}: item.pack_into(out, text)"
+
+    def _encode_struct(self, name: str, tail: Tail) -> Iterator[str]:
+        yield f"self.{name}.pack_into(out, text)"
+
+    def _encode_sized(self, name: str, tail: Tail) -> Iterator[str]:
+        yield f"if len(self.{name}) != {tail.size}:"
+        yield f"    raise WireError('{self.made.__name__}.{name} must have {tail.size} bytes')"
+        yield f"out += self.{name}"
+
     def _encode_rest(self, name: str, tail: Tail) -> Iterator[str]:
-        yield f"out += {tail.encode.format('self.' + name)}"
+        yield f"out += {self._encoded(name, tail)}"
 
     def _encode_gap(self, name: str, tail: Tail) -> Iterator[str]:
-        yield f"out += ZEROS[-len(out) % {self.align[name]}] if self.{name} is None else self.{name}"
+        after = self._after(name)
+        yield f"if self.{name} is not None: out += self.{name}"
+        yield f"elif t_{after}: out += ZEROS[-len(out) % {self.align[name]}]"
 
     def _encode_zero(self, name: str, tail: Tail) -> Iterator[str]:
         codec = tail.codec.split()[-1]
-        if tail.prefix:
-            yield f"out += {tail.prefix!r}"
+        value = f"t_{name}" if name in self.totals else f"{codec}.encode(self.{name})"
+        lines = [f"out += {value}; out += {codec}.terminator"]
         if tail.codec == "text":
-            yield "if text.width == 2 and len(out) & 1: out.append(0)"
-        yield f"out += {codec}.encode(self.{name}); out += {codec}.terminator"
+            lines.insert(0, "if text.width == 2 and len(out) & 1: out.append(0)")
+        if tail.prefix:
+            lines.insert(0, f"out += {tail.prefix!r}")
+        yield from _guarded(f"if self.{name} is not None:", lines) if tail.optional else lines
 
     # --- decoding
 
@@ -314,6 +386,8 @@ class _Writer:
             yield "count = buf[pos]; pos += 1"
         if self.targets:
             yield f"{', '.join(self.targets)}, = unpack_fixed(buf, pos)"
+        for swapped in self.swapped:
+            yield f"self.{swapped} = swap(self.{swapped})"
         yield f"pos += {self.layout.size}"
         if not self.framed:
             yield f"if pos > end: raise WireError('{name} is cut short')"
@@ -325,8 +399,8 @@ class _Writer:
             yield "size, = unpack_u16(buf, pos); pos += 2"
             yield "if pos + size > end: raise WireError('" + name + ": ByteCount goes past the end')"
             yield "limit = end; end = pos + size"
-        for index, (tail_name, tail) in enumerate(self.tails):
-            yield from getattr(self, f"_decode_{tail.extent}")(tail_name, tail, index)
+        for tail_name, tail in self.tails:
+            yield from getattr(self, f"_decode_{tail.extent}")(tail_name, tail)
         yield "return self"
 
     def _length(self, name: str) -> str:
@@ -334,7 +408,7 @@ class _Writer:
             raise TypeError(f"{self.made.__name__}.{name} has no length_of")
         return " + ".join(f"(w_{of} << {shift}) * {unit}" for of, unit, shift in self.lengths[name])
 
-    def _decode_counted(self, name: str, tail: Tail, index: int) -> Iterator[str]:
+    def _decode_counted(self, name: str, tail: Tail) -> Iterator[str]:
         limit = "limit" if tail.extent == "payload" else "end"
         yield f"n = {self._length(name)}"
         if name in self.offsets:
@@ -344,45 +418,72 @@ class _Writer:
             yield f"if n: pos = self.{self.offsets[name][0]}"
         yield "stop = pos + n"
         yield f"if stop > {limit}: raise WireError('{self.made.__name__}.{name} is cut short')"
-        yield f"self.{name} = {tail.decode.format('buf[pos:stop]')}; pos = stop"
+        yield f"self.{name} = {self._decoded(name, tail, 'buf[pos:stop]')}; pos = stop"
         if tail.extent == "payload":
             yield "end = max(end, stop)"
 
     _decode_payload = _decode_counted
 
-    def _decode_setup(self, name: str, tail: Tail, index: int) -> Iterator[str]:
+    def _decode_setup(self, name: str, tail: Tail) -> Iterator[str]:
         yield from ()
 
-    def _decode_rest(self, name: str, tail: Tail, index: int) -> Iterator[str]:
-        yield f"self.{name} = {tail.decode.format('buf[pos:end]')}; pos = end"
+    def _decode_items(self, name: str, tail: Tail) -> Iterator[str]:
+        yield f"made = made_{name}(self); stop = pos + ({self._length(name)}) * made.SIZE"
+        yield f"if stop > end: raise WireError('{self.made.__name__}.{name} is cut short')"
+        yield f"self.{name} = tuple(made.unpack(buf, at, stop, text) for at in range(pos, stop, made.SIZE)); pos = stop"
 
-    def _decode_gap(self, name: str, tail: Tail, index: int) -> Iterator[str]:
-        """A gap ends where the next tail with an offset begins."""
-        after = self.tails[index + 1][0]
-        limit = "limit" if self.tails[index + 1][1].extent == "payload" else "end"
-        yield f"stop = self.{self.offsets[after][0]} if {self._length(after)} else pos"
-        yield f"if not pos <= stop <= {limit}: raise WireError('{self.made.__name__}.{after}: bad offset')"
-        yield "raw = bytes(buf[pos:stop])"
-        yield f"self.{name} = None if raw == ZEROS[-pos % {self.align[name]}] else raw; pos = stop"
+    def _decode_struct(self, name: str, tail: Tail) -> Iterator[str]:
+        yield f"self.{name} = made_{name}.unpack(buf, pos, end, text); pos += made_{name}.SIZE"
 
-    def _decode_zero(self, name: str, tail: Tail, index: int) -> Iterator[str]:
+    def _decode_sized(self, name: str, tail: Tail) -> Iterator[str]:
+        yield f"stop = pos + {tail.size}"
+        yield f"if stop > end: raise WireError('{self.made.__name__}.{name} is cut short')"
+        yield f"self.{name} = bytes(buf[pos:stop]); pos = stop"
+
+    def _decode_rest(self, name: str, tail: Tail) -> Iterator[str]:
+        yield f"self.{name} = {self._decoded(name, tail, 'buf[pos:end]')}; pos = end"
+
+    def _decode_gap(self, name: str, tail: Tail) -> Iterator[str]:
+        """A gap ends where the next tail begins, and is none where that is empty: leftovers go to what follows."""
+        after = self._after(name)
+        limit = "limit" if dict(self.tails)[after].extent == "payload" else "end"
+        yield f"self.{name} = None"
+        yield f"if {self._length(after)}:"
+        yield f"    stop = self.{self.offsets[after][0]}"
+        yield f"    if not pos <= stop <= {limit}: raise WireError('{self.made.__name__}.{after}: bad offset')"
+        yield "    raw = bytes(buf[pos:stop])"
+        yield f"    if raw != ZEROS[-pos % {self.align[name]}]: self.{name} = raw"
+        yield "    pos = stop"
+
+    def _decode_zero(self, name: str, tail: Tail) -> Iterator[str]:
         codec = tail.codec.split()[-1]
+        lines = []
         if tail.prefix:
-            yield f"if bytes(buf[pos:pos + 1]) != {tail.prefix!r}:"
-            yield f"    raise WireError('{self.made.__name__}.{name}: wrong buffer format')"
-            yield "pos += 1"
+            lines += [
+                f"if bytes(buf[pos:pos + 1]) != {tail.prefix!r}:",
+                f"    raise WireError('{self.made.__name__}.{name}: wrong buffer format')",
+                "pos += 1",
+            ]
         if tail.codec == "text":
-            yield "if text.width == 2 and pos & 1: pos += 1"
-        yield "raw = bytes(buf[pos:end])"
-        yield f"stop = {codec}.find_end(raw, 0, len(raw))"
-        yield f"self.{name} = {codec}.decode(raw[:stop]); pos = min(pos + stop + {codec}.width, end)"
+            # A pad is zero. Something else there is the text itself, from a server that does not align (impacket's).
+            lines.append("if text.width == 2 and pos & 1 and pos < end and not buf[pos]: pos += 1")
+        lines += [
+            "raw = bytes(buf[pos:end])",
+            f"stop = {codec}.find_end(raw, 0, len(raw))",
+            f"self.{name} = {codec}.decode(raw[:stop]); pos = min(pos + stop + {codec}.width, end)",
+        ]
+        if tail.optional:
+            yield f"self.{name} = None"
+        yield from _guarded("if pos < end:", lines) if tail.optional else lines
 
     # --- both
 
     def compile_into(self, made: type[WireStruct]) -> None:
         """Compile the two functions and put them on the class."""
         lines = ["def pack_into(self, out, text=UNICODE):"]
-        lines += ["    " + line for line in self._encode()]
+        lines += _guarded("    try:", ["    " + line for line in self._encode()])
+        lines += ["    except StructError as exc:"]
+        lines += [f"        raise WireError(f'{made.__name__}: a value does not fit: {{exc}}') from None"]
         lines += ["def unpack(cls, buf, pos=0, end=None, text=UNICODE):", "    self = new(cls)", "    try:"]
         lines += ["        " + line for line in self._decode()]
         lines += ["    except (StructError, IndexError) as exc:"]
@@ -392,6 +493,7 @@ class _Writer:
         linecache.cache[where] = (len(source), None, source.splitlines(keepends=True), where)
         space: dict[str, Any] = {
             **_SPACE,
+            **self.functions,
             "pack_fixed": self.layout.pack,
             "unpack_fixed": self.layout.unpack_from,
         }
@@ -399,6 +501,14 @@ class _Writer:
         made.SIZE = self.layout.size
         made.pack_into = space["pack_into"]  # type: ignore[method-assign]
         made.unpack = classmethod(space["unpack"])  # type: ignore[assignment]
+
+
+def _guarded(condition: str, lines: list[str]) -> list[str]:
+    return [condition, *("    " + line for line in lines)]
+
+
+def _swap(value: int) -> int:
+    return value >> 32 | (value & 0xFFFF_FFFF) << 32
 
 
 _SPACE: Final[dict[str, Any]] = {
@@ -410,6 +520,7 @@ _SPACE: Final[dict[str, Any]] = {
     "new": object.__new__,
     "pack_offset": {"H": struct.Struct("<H").pack_into, "I": struct.Struct("<I").pack_into},
     "pack_u16": struct.Struct("<H").pack_into,
+    "swap": _swap,
     "unpack_u16": struct.Struct("<H").unpack_from,
 }
 """What every generated function may name."""

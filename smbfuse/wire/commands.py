@@ -1,5 +1,5 @@
 """Imports every module that declares bodies, so that decoding knows them all."""
 
-from smbfuse.wire import files
+from smbfuse.wire import files, locking, setup, trans
 
-__all__ = ["files"]
+__all__ = ["files", "locking", "setup", "trans"]

@@ -1,4 +1,4 @@
-"""Bodies of the commands that open, read, write, close and flush files."""
+"""Bodies of the commands that open, read, write, close and flush files, and of those that work on paths."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from smbfuse.wire.codec import (
     AndXBody,
     Body,
     Gap,
+    PathZ,
     Payload,
     Raw16,
     TextZ,
@@ -17,8 +18,27 @@ from smbfuse.wire.codec import (
     length_of,
     message,
     offset_of,
+    total_of,
 )
-from smbfuse.wire.const import SMB_COM_CLOSE, SMB_COM_NT_CREATE_ANDX, SMB_COM_READ_ANDX, SMB_COM_WRITE_ANDX
+from smbfuse.wire.const import (
+    FILE_ATTRIBUTE_DIRECTORY,
+    FILE_ATTRIBUTE_HIDDEN,
+    FILE_ATTRIBUTE_SYSTEM,
+    SMB_COM_CHECK_DIRECTORY,
+    SMB_COM_CLOSE,
+    SMB_COM_CREATE_DIRECTORY,
+    SMB_COM_DELETE,
+    SMB_COM_DELETE_DIRECTORY,
+    SMB_COM_FIND_CLOSE2,
+    SMB_COM_FLUSH,
+    SMB_COM_NT_CANCEL,
+    SMB_COM_NT_CREATE_ANDX,
+    SMB_COM_NT_RENAME,
+    SMB_COM_READ_ANDX,
+    SMB_COM_RENAME,
+    SMB_COM_TREE_DISCONNECT,
+    SMB_COM_WRITE_ANDX,
+)
 
 
 @message(SMB_COM_READ_ANDX)
@@ -32,6 +52,18 @@ class ReadAndXRequest(AndXBody):
     max_count_high: U32 = 0
     remaining: U16 = 0
     offset_high: U32 = 0
+
+
+@message(SMB_COM_READ_ANDX)
+class ReadAndXShortRequest(AndXBody):
+    """SMB_COM_READ_ANDX request of 10 words, for offsets of 32 bits: [MS-CIFS] 2.2.4.42.1."""
+
+    fid: U16
+    offset_low: U32
+    max_count_low: U16
+    min_count: U16 = 0
+    max_count_high: U32 = 0
+    remaining: U16 = 0
 
 
 @message(SMB_COM_READ_ANDX, reply=True)
@@ -67,6 +99,22 @@ class WriteAndXRequest(AndXBody):
     data: Payload
 
 
+@message(SMB_COM_WRITE_ANDX)
+class WriteAndXShortRequest(AndXBody):
+    """SMB_COM_WRITE_ANDX request of 12 words, for offsets of 32 bits: [MS-CIFS] 2.2.4.43.1."""
+
+    fid: U16
+    offset_low: U32
+    timeout: U32 = 0
+    write_mode: U16 = 0
+    remaining: U16 = 0
+    data_length_high: U16 = length_of("data", shift=16)
+    data_length: U16 = length_of("data")
+    data_offset: U16 = offset_of("data")
+    pad: Gap = aligned(4)
+    data: Payload
+
+
 @message(SMB_COM_WRITE_ANDX, reply=True)
 class WriteAndXResponse(AndXBody):
     """SMB_COM_WRITE_ANDX response: [MS-CIFS] 2.2.4.43.2, CountHigh by [MS-SMB] 2.2.4.3.2."""
@@ -87,10 +135,13 @@ class CloseRequest(Body):
 
 @message(SMB_COM_NT_CREATE_ANDX)
 class NtCreateAndXRequest(AndXBody):
-    """SMB_COM_NT_CREATE_ANDX request: [MS-CIFS] 2.2.4.64.1, extended by [MS-SMB] 2.2.4.9.1."""
+    """SMB_COM_NT_CREATE_ANDX request: [MS-CIFS] 2.2.4.64.1, extended by [MS-SMB] 2.2.4.9.1.
+
+    `name_length` is filled in without the terminator, as the document has it; smbclient and cifs.ko count it too.
+    """
 
     reserved: U8 = 0
-    name_length: U16 = 0
+    name_length: U16 = total_of("file_name")
     flags: U32 = 0
     root_directory_fid: U32 = 0
     desired_access: U32
@@ -144,3 +195,130 @@ class NtCreateAndXExtendedResponse(AndXBody):
     file_id: U64
     maximal_access_rights: U32
     guest_maximal_access_rights: U32
+
+
+@message(SMB_COM_FLUSH)
+class FlushRequest(Body):
+    """SMB_COM_FLUSH request: [MS-CIFS] 2.2.4.6.1. FID 0xFFFF: all files of the PID."""
+
+    fid: U16
+
+
+@message(SMB_COM_FIND_CLOSE2)
+class FindClose2Request(Body):
+    """SMB_COM_FIND_CLOSE2 request: [MS-CIFS] 2.2.4.48.1."""
+
+    sid: U16
+
+
+@message(SMB_COM_NT_CANCEL)
+class NtCancelRequest(Body):
+    """SMB_COM_NT_CANCEL request: [MS-CIFS] 2.2.4.65. MID, PID, TID and UID say which; it has no answer of its own."""
+
+
+@message(SMB_COM_CREATE_DIRECTORY)
+class CreateDirectoryRequest(Body):
+    """SMB_COM_CREATE_DIRECTORY request: [MS-CIFS] 2.2.4.1.1."""
+
+    directory_name: PathZ
+
+
+@message(SMB_COM_DELETE_DIRECTORY)
+class DeleteDirectoryRequest(Body):
+    """SMB_COM_DELETE_DIRECTORY request: [MS-CIFS] 2.2.4.2.1."""
+
+    directory_name: PathZ
+
+
+@message(SMB_COM_CHECK_DIRECTORY)
+class CheckDirectoryRequest(Body):
+    """SMB_COM_CHECK_DIRECTORY request: [MS-CIFS] 2.2.4.17.1."""
+
+    directory_name: PathZ
+
+
+_ANY_FILE = FILE_ATTRIBUTE_HIDDEN | FILE_ATTRIBUTE_SYSTEM
+
+
+@message(SMB_COM_DELETE)
+class DeleteRequest(Body):
+    """SMB_COM_DELETE request: [MS-CIFS] 2.2.4.7.1. Only files whose attributes are among `search_attributes` go."""
+
+    search_attributes: U16 = _ANY_FILE
+    file_name: PathZ
+
+
+@message(SMB_COM_RENAME)
+class RenameRequest(Body):
+    """SMB_COM_RENAME request: [MS-CIFS] 2.2.4.8.1. The new name must not exist."""
+
+    search_attributes: U16 = _ANY_FILE | FILE_ATTRIBUTE_DIRECTORY
+    old_file_name: PathZ
+    new_file_name: PathZ
+
+
+@message(SMB_COM_NT_RENAME)
+class NtRenameRequest(Body):
+    """SMB_COM_NT_RENAME request: [MS-CIFS] 2.2.4.66.1. Makes hard links too: SMB_NT_RENAME_SET_LINK_INFO."""
+
+    search_attributes: U16 = _ANY_FILE | FILE_ATTRIBUTE_DIRECTORY
+    information_level: U16
+    reserved: U32 = 0
+    old_file_name: PathZ
+    new_file_name: PathZ
+
+
+class EmptyResponse(Body):
+    """Base of answers that have neither words nor bytes. Errors to the same commands look alike: the status tells."""
+
+    __slots__ = ()
+
+
+@message(SMB_COM_CLOSE, reply=True)
+class CloseResponse(EmptyResponse):
+    """SMB_COM_CLOSE response: [MS-CIFS] 2.2.4.5.2."""
+
+
+@message(SMB_COM_FLUSH, reply=True)
+class FlushResponse(EmptyResponse):
+    """SMB_COM_FLUSH response: [MS-CIFS] 2.2.4.6.2."""
+
+
+@message(SMB_COM_FIND_CLOSE2, reply=True)
+class FindClose2Response(EmptyResponse):
+    """SMB_COM_FIND_CLOSE2 response: [MS-CIFS] 2.2.4.48.2."""
+
+
+@message(SMB_COM_TREE_DISCONNECT, reply=True)
+class TreeDisconnectResponse(EmptyResponse):
+    """SMB_COM_TREE_DISCONNECT response: [MS-CIFS] 2.2.4.51.2."""
+
+
+@message(SMB_COM_CREATE_DIRECTORY, reply=True)
+class CreateDirectoryResponse(EmptyResponse):
+    """SMB_COM_CREATE_DIRECTORY response: [MS-CIFS] 2.2.4.1.2."""
+
+
+@message(SMB_COM_DELETE_DIRECTORY, reply=True)
+class DeleteDirectoryResponse(EmptyResponse):
+    """SMB_COM_DELETE_DIRECTORY response: [MS-CIFS] 2.2.4.2.2."""
+
+
+@message(SMB_COM_CHECK_DIRECTORY, reply=True)
+class CheckDirectoryResponse(EmptyResponse):
+    """SMB_COM_CHECK_DIRECTORY response: [MS-CIFS] 2.2.4.17.2."""
+
+
+@message(SMB_COM_DELETE, reply=True)
+class DeleteResponse(EmptyResponse):
+    """SMB_COM_DELETE response: [MS-CIFS] 2.2.4.7.2."""
+
+
+@message(SMB_COM_RENAME, reply=True)
+class RenameResponse(EmptyResponse):
+    """SMB_COM_RENAME response: [MS-CIFS] 2.2.4.8.2."""
+
+
+@message(SMB_COM_NT_RENAME, reply=True)
+class NtRenameResponse(EmptyResponse):
+    """SMB_COM_NT_RENAME response: [MS-CIFS] 2.2.4.66.2."""

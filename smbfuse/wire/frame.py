@@ -7,7 +7,7 @@ is an error is for the floor above to say.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from smbfuse.errors import WireError
@@ -56,8 +56,6 @@ class Message:
     header: Header
     members: list[tuple[int, Body]]
     """(command, body) of each member; the first command is the header's."""
-    trailer: bytes = field(default=b"", repr=False)
-    """Bytes behind the last block; nothing should be there."""
 
     @property
     def body(self) -> Body:
@@ -65,9 +63,10 @@ class Message:
         return self.members[0][1]
 
 
-def _class_of(command: int, reply: bool, words: int, flags2: int) -> type[Body]:
-    for made, mask, wanted in BODIES.get((command, reply, words), ()):
-        if flags2 & mask == wanted:
+def _class_of(command: int, buf: Buffer, pos: int, header: Header) -> type[Body]:
+    reply, words = header.reply, buf[pos]
+    for made, when in BODIES.get((command, reply, words), ()):
+        if when is None or when(header.flags2, bytes(buf[pos + 1 : pos + 1 + 2 * words])):
             return made
     variable = VARIABLE.get((command, reply))
     if variable is not None and words >= variable.WORD_COUNT:
@@ -78,13 +77,13 @@ def _class_of(command: int, reply: bool, words: int, flags2: int) -> type[Body]:
 def decode(buf: Buffer) -> Message:
     """Decode one message (without the transport's length). Payloads are slices of `buf`. Raises WireError."""
     header = decode_header(buf)
-    text, reply = header.text, header.reply
+    text = header.text
     members: list[tuple[int, Body]] = []
     command, pos = header.command, HEADER_SIZE
     while True:
         if pos >= len(buf):
             raise WireError("message ends before its parameter words")
-        made = _class_of(command, reply, buf[pos], header.flags2)
+        made = _class_of(command, buf, pos, header)
         body = made.unpack(buf, pos, None, text)
         members.append((command, body))
         if not isinstance(body, AndXBody) or body.andx_command == SMB_COM_NO_ANDX_COMMAND:
@@ -97,8 +96,8 @@ def decode(buf: Buffer) -> Message:
 def encode(header: Header, *bodies: Body) -> list[Buffer]:
     """Encode a message as parts to be sent one after the other; the first begins with the transport's length.
 
-    Commands of the chain are those of the bodies' classes (RawBody: the header's). A trailing Payload is handed through
-    without a copy, as a part of its own.
+    Commands of the chain are those of the bodies' classes (RawBody: the header's, or as the link before it says). A
+    trailing Payload is handed through without a copy, as a part of its own.
     """
     out = bytearray(header.pack())
     payload: Buffer | None = None
@@ -107,8 +106,11 @@ def encode(header: Header, *bodies: Body) -> list[Buffer]:
         if payload is not None:
             out += payload
         if link:
-            out += bytes(-len(out) % 4)
-            _link.pack_into(out, link, body.COMMAND, out[link + 1], len(out))
+            # Some servers leave more room than alignment asks for; a decoded message is encoded as it came.
+            came = int.from_bytes(out[link + 2 : link + 4], "little")
+            out += bytes(came - len(out) if came >= len(out) else -len(out) % 4)
+            command = out[link] if isinstance(body, RawBody) else body.COMMAND
+            _link.pack_into(out, link, command, out[link + 1], len(out))
         link = len(out) + 1 if isinstance(body, AndXBody) else 0
         payload = body.pack_into(out, header.text)
     return [out] if payload is None else [out, payload]

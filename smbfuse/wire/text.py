@@ -42,7 +42,7 @@ class TextCodec:
             raise WireError(f"{value!r} cannot be written in {self.name}: {exc}") from None
 
     def find_end(self, raw: bytes, start: int, stop: int) -> int:
-        """Index of the terminator in raw[start:stop], or `stop` if there is none."""
+        """Index of the terminator in raw[start:stop], or where the last whole character ends if there is none."""
         at = raw.find(0, start, stop)
         return stop if at < 0 else at
 
@@ -66,7 +66,7 @@ class _Utf16(TextCodec):
         at = raw.find(b"\0\0", start, stop)
         while at >= 0 and (at - start) & 1:
             at = raw.find(b"\0\0", at + 1, stop)
-        return stop if at < 0 else at
+        return stop - (stop - start & 1) if at < 0 else at
 
 
 UNICODE: Final[TextCodec] = _Utf16("utf-16-le", 2)
