@@ -1,0 +1,142 @@
+"""Which signal to a waiting program ends which operation, and when.
+
+The kernel sends one FUSE_INTERRUPT for a request when the first signal of any kind reaches the thread that waits for
+it, and nothing more for later ones. Ending every such operation would surprise programs: EINTR from stat(2) because a
+profiler's timer ticked. Ending none would leave programs that cannot be killed. So the state of the caller decides:
+its pending signals stay pending until the operation returns, and /proc shows them.
+
+What may live here: the table of operations under way and the policy. No pyfuse3, no answers to the kernel.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import trio
+
+from smbfuse.fuse import native
+
+
+def _mask(*signals: int) -> int:
+    """Signals as /proc shows sets of them: bit n - 1 for signal n."""
+    return sum(1 << (number - 1) for number in signals)
+
+
+_ALL = _mask(*range(1, 65))
+_HARMLESS_BY_DEFAULT = _mask(signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH)
+_STOP_BY_DEFAULT = _mask(signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+_ASK_TO_END = _mask(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How long (seconds) an operation may go on when one of `signals` awaits its caller, who catches it or does not."""
+
+    caught: bool
+    signals: int
+    grace: float
+
+
+RULES = (
+    Rule(caught=False, signals=_ALL & ~_HARMLESS_BY_DEFAULT & ~_STOP_BY_DEFAULT, grace=0.0),  # they kill
+    Rule(caught=True, signals=_ASK_TO_END, grace=0.05),  # a healthy server answers before that
+)
+"""Of the rules that apply the shortest grace wins."""
+
+PATIENCE = 1.0
+"""Seconds where no rule applies: a timer's tick, a stop, a signal that another thread has taken by now. They do not
+mean the operation, but the kernel will not tell of a second signal that does."""
+
+CALLER_UNKNOWN = 0.0
+"""Seconds for a caller that cannot be looked at: gone, hidden, or in another pid namespace."""
+
+_MASKS = (b"SigPnd", b"ShdPnd", b"SigBlk", b"SigIgn", b"SigCgt")
+_MASK_LINE = re.compile(rb"^(%s):\s*([0-9a-f]{1,16})$" % b"|".join(_MASKS), re.MULTILINE)
+
+
+def grace(status: bytes) -> float:
+    """Seconds that an operation may still take whose caller's /proc/PID/status (proc(5)) reads so; 0: end it now."""
+    masks = {name: int(value, 16) for name, value in _MASK_LINE.findall(status)}
+    if len(masks) < len(_MASKS):
+        return CALLER_UNKNOWN
+    arrived = (masks[b"SigPnd"] | masks[b"ShdPnd"]) & ~masks[b"SigBlk"] & ~masks[b"SigIgn"]
+    caught = masks[b"SigCgt"]
+    by_caught = {True: arrived & caught, False: arrived & ~caught}
+    return min((rule.grace for rule in RULES if by_caught[rule.caught] & rule.signals), default=PATIENCE)
+
+
+def grace_of(pid: int) -> float:
+    """Seconds that an operation may still take for which the thread `pid` waits."""
+    if not pid:
+        return CALLER_UNKNOWN
+    try:
+        with open(f"/proc/{pid}/status", "rb") as status:
+            return grace(status.read())
+    except OSError:
+        return CALLER_UNKNOWN
+
+
+class Operation:
+    """A request of the kernel's under way: the block that handles it, which an interrupt leaves early.
+
+    `scope` is its cancel scope; the handler may set a deadline of its own on it.
+    """
+
+    __slots__ = ("_operations", "_pid", "_unique", "by_interrupt", "scope")
+
+    def __init__(self, operations: dict[int, Operation]) -> None:
+        self._operations = operations
+        self._unique = native.current_unique()
+        self._pid = native.current_pid()
+        self.scope = trio.CancelScope()
+        self.by_interrupt = False
+        """Whether the scope's deadline is an interrupt's."""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether an interrupt ended the block, and not the block itself, its own deadline or somebody around it."""
+        return self.by_interrupt and self.scope.cancelled_caught
+
+    def __enter__(self) -> Self:
+        self.scope.__enter__()
+        self._operations[self._unique] = self
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self._operations.pop(self._unique, None)
+        return self.scope.__exit__(kind, error, trace)
+
+    def interrupt(self) -> None:
+        """Let the operation go on for as long as its caller's pending signals allow, and no longer."""
+        due = trio.current_time() + grace_of(self._pid)
+        if due < self.scope.deadline:
+            self.scope.deadline = due
+            self.by_interrupt = True
+
+
+class Interrupts:
+    """The operations under way, by the kernel's number of their request. For the event loop's thread only."""
+
+    def __init__(self) -> None:
+        self._operations: dict[int, Operation] = {}
+
+    def guard(self) -> Operation:
+        """Make the request under way interruptible while the block runs; to be called before a handler's first `await`.
+
+        with interrupts.guard() as operation:
+            return await the_work()
+        raise FUSEError(EINTR if operation.interrupted else ETIMEDOUT)
+        """
+        return Operation(self._operations)
+
+    def interrupt(self, unique: int) -> None:
+        """Take the kernel's word that the caller of request `unique` wants to leave (see `native.mend`)."""
+        operation = self._operations.get(unique)
+        if operation is not None:  # else it was answered in the meantime
+            operation.interrupt()
