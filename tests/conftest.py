@@ -105,8 +105,8 @@ def mount(tmp_path: Path, log_guard: LogGuard) -> Iterator[Callable[..., Mount]]
         mountpoint = tmp_path / f"mnt{len(mounts)}"
         mountpoint.mkdir()
         made = Mount.of(server, share, mountpoint, options, foreground=foreground, guard=log_guard)
-        mounts.append(made)
         made.start()
+        mounts.append(made)
         return made
 
     with ExitStack() as stack:

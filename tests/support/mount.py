@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 from tests.samba.smbd import Smbd
 from tests.support.logguard import LogGuard
@@ -50,7 +50,8 @@ class Mount:
         self.argv = [str(PROGRAM), source, str(mountpoint), "-o", join_options(options), *arguments]
         if foreground:
             self.argv.append("-f")
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as we do
+        self._output: IO[bytes] | None = None  # while it runs
+        self._kept = ""  # what was in it at the end
         self._daemon: int | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -73,8 +74,11 @@ class Mount:
 
     def start(self) -> None:
         """Mount, and return when the mount is live. Raises AssertionError with the log where that fails."""
-        self._child = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT)
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _last_resort, which ends every life
         try:
+            self._child = subprocess.Popen(
+                self.argv, stdin=subprocess.DEVNULL, stdout=self._output, stderr=subprocess.STDOUT
+            )
             if self.foreground:
                 self._await_foreground(self._child)
             else:
@@ -119,8 +123,11 @@ class Mount:
 
     def log(self) -> str:
         """What the command and (in the foreground) the daemon wrote so far."""
-        size = os.fstat(self._log.fileno()).st_size
-        return os.pread(self._log.fileno(), size, 0).decode(errors="replace")
+        if self._output is None:
+            return self._kept
+        # Not by seek and read: the position belongs to the writers too.
+        handle = self._output.fileno()
+        return os.pread(handle, os.fstat(handle).st_size, 0).decode(errors="replace")
 
     def report(self) -> str:
         """Command line and log, for the output of a failed test."""
@@ -176,7 +183,10 @@ class Mount:
         if self._child is not None:
             self._child.kill()
             self._child.wait(END_TIMEOUT)
-        self._daemon = None
+        if self._output is not None:
+            self._kept = self.log()
+            self._output.close()
+        self._output = self._child = self._daemon = None
 
     def __enter__(self) -> Self:
         self.start()
