@@ -44,8 +44,8 @@ if [ -n "$fresh_samba" ] && [ ! -e $policy ]; then
     printf "#!/bin/sh\ncase \$1 in smbd|nmbd|samba-ad-dc) exit 101 ;; esac\nexit 0\n" >$policy
     chmod 755 $policy
 fi
-apt-get update -q
-apt-get install -q -y --no-install-recommends "$@"
+apt-get update -qq
+apt-get install -qq -y --no-install-recommends "$@" >/dev/null
 if [ -n "$fresh_samba" ] && command -v systemctl >/dev/null; then
     systemctl disable --quiet $services 2>/dev/null || true
 fi
@@ -105,6 +105,9 @@ fill_venv() {
     "${pip[@]}" install --quiet --require-hashes --no-deps --no-build-isolation -r packaging/requirements.lock
     say "installing smbfuse into .venv (editable, with its native module)"
     "${pip[@]}" install --quiet --no-deps --no-build-isolation --editable .
+    # pip says nothing where an optional extension does not build.
+    .venv/bin/python -c 'import smbfuse.fuse._native' 2>/dev/null ||
+        say "WARNING: the native module was not built (gcc, libfuse3-dev?); mounts will do without it"
 }
 
 mapfile -t missing < <(missing_packages)
