@@ -111,9 +111,12 @@ PathZ = Annotated[str, Tail("zero", prefix=b"\x04")]
 """SMB_STRING: buffer format 4, then as TextZ. [MS-CIFS] 2.2.1.4."""
 
 
-def length_of(name: str, *, unit: int = 1, shift: int = 0, init: Literal[False] = False) -> Any:  # noqa: ANN401 - as dataclasses.field
-    """A length that lives on the wire only; `unit` bytes to each count, `shift` for the high half of a split one."""
-    return field(init=init, repr=False, compare=False, metadata={"length_of": (name, unit, shift)})
+def length_of(name: str, *, unit: int = 1, shift: int = 0, split: bool = False, init: Literal[False] = False) -> Any:  # noqa: ANN401 - as dataclasses.field
+    """A length that lives on the wire only; `unit` bytes to each count.
+
+    Of a length split in two halves of 16 bits, `split` marks the low one, `shift=16` the high one.
+    """
+    return field(init=init, repr=False, compare=False, metadata={"length_of": (name, unit, shift), "split": split})
 
 
 def total_of(name: str, *, default: int = 0) -> Any:  # noqa: ANN401 - as dataclasses.field
@@ -121,14 +124,14 @@ def total_of(name: str, *, default: int = 0) -> Any:  # noqa: ANN401 - as datacl
     return field(default=default, repr=False, metadata={"total_of": name})
 
 
-def offset_of(name: str, *, default: int = 0) -> Any:  # noqa: ANN401 - as dataclasses.field
+def offset_of(name: str, *, init: Literal[False] = False) -> Any:  # noqa: ANN401 - as dataclasses.field
     """The position of a tail, counted from the header. Computed; kept as it came only where the tail is empty."""
-    return field(default=default, repr=False, compare=False, metadata={"offset_of": name})
+    return field(default=0, init=init, repr=False, compare=False, metadata={"offset_of": name})
 
 
-def aligned(to: int, *, default: bytes | None = None) -> Any:  # noqa: ANN401 - as dataclasses.field
-    """Default of a Gap: None, which pads the next part to a multiple of `to` from the start of the header."""
-    return field(default=default, repr=False, metadata={"align": to})
+def aligned(to: int, *, init: Literal[False] = False) -> Any:  # noqa: ANN401 - as dataclasses.field
+    """Value of a Gap: None, which pads the next part to a multiple of `to` from the start of the header."""
+    return field(default=None, init=init, repr=False, metadata={"align": to})
 
 
 class WireStruct:
@@ -272,12 +275,10 @@ class _Writer:
             return
         at = struct.calcsize(self.format)
         self.format += mark.code
-        limit = (1 << 8 * struct.calcsize("<" + mark.code)) - 1
         if "length_of" in metadata:
             of, unit, shift = metadata["length_of"]
             self.lengths.setdefault(of, []).append((name, unit, shift))
-            count = f"len(t_{of})" if unit == 1 else f"len(t_{of}) // {unit}"
-            self.values.append(f"{count} >> {shift} & {limit}")
+            self.values.append(_count(of, unit, shift, split=metadata["split"]))
             self.targets.append(f"w_{name}")
         elif "offset_of" in metadata:
             self.offsets[metadata["offset_of"]] = (name, mark.code, at)
@@ -406,7 +407,7 @@ class _Writer:
     def _length(self, name: str) -> str:
         if name not in self.lengths:
             raise TypeError(f"{self.made.__name__}.{name} has no length_of")
-        return " + ".join(f"(w_{of} << {shift}) * {unit}" for of, unit, shift in self.lengths[name])
+        return " + ".join(_times(f"w_{of}", unit, shift) for of, unit, shift in self.lengths[name])
 
     def _decode_counted(self, name: str, tail: Tail) -> Iterator[str]:
         limit = "limit" if tail.extent == "payload" else "end"
@@ -501,6 +502,20 @@ class _Writer:
         made.SIZE = self.layout.size
         made.pack_into = space["pack_into"]  # type: ignore[method-assign]
         made.unpack = classmethod(space["unpack"])  # type: ignore[assignment]
+
+
+def _count(of: str, unit: int, shift: int, *, split: bool) -> str:
+    count = f"len(t_{of})"
+    if unit != 1:
+        count += f" // {unit}"
+    if shift:
+        count += f" >> {shift}"
+    return count + " & 0xFFFF" if split else count
+
+
+def _times(count: str, unit: int, shift: int) -> str:
+    factor = unit << shift
+    return count if factor == 1 else f"{count} * {factor}"
 
 
 def _guarded(condition: str, lines: list[str]) -> list[str]:

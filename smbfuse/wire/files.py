@@ -73,7 +73,7 @@ class ReadAndXResponse(AndXBody):
     available: U16 = 0xFFFF
     data_compaction_mode: U16 = 0
     reserved1: U16 = 0
-    data_length: U16 = length_of("data")
+    data_length: U16 = length_of("data", split=True)
     data_offset: U16 = offset_of("data")
     data_length_high: U16 = length_of("data", shift=16)
     reserved2: U32 = 0
@@ -92,7 +92,7 @@ class WriteAndXRequest(AndXBody):
     write_mode: U16 = 0
     remaining: U16 = 0
     data_length_high: U16 = length_of("data", shift=16)
-    data_length: U16 = length_of("data")
+    data_length: U16 = length_of("data", split=True)
     data_offset: U16 = offset_of("data")
     offset_high: U32 = 0
     pad: Gap = aligned(4)
@@ -109,7 +109,7 @@ class WriteAndXShortRequest(AndXBody):
     write_mode: U16 = 0
     remaining: U16 = 0
     data_length_high: U16 = length_of("data", shift=16)
-    data_length: U16 = length_of("data")
+    data_length: U16 = length_of("data", split=True)
     data_offset: U16 = offset_of("data")
     pad: Gap = aligned(4)
     data: Payload
