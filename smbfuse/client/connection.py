@@ -1,0 +1,256 @@
+"""One connection and the requests on it: reader, writer, deadlines, cancellation, liveness. [MS-CIFS] 3.2.1.2.
+
+A request's MID and its place in the window belong to it until the answer came, also when its caller is gone: cancelled
+or past its deadline. What a late answer still means (an open that nobody wants any more) is told by `on_late`.
+
+The reader task never waits for anything but the socket. Nothing that it calls may raise or wait.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from smbfuse.client.window import Window
+from smbfuse.errors import ConnectionLost, RemoteProtocolError, RequestTimeout, SmbfuseError, WireError
+from smbfuse.proto.engine import Engine
+from smbfuse.proto.events import Interim, OplockBreak, Response, Unsolicited
+from smbfuse.wire.names import command_name
+from smbfuse.wire.setup import EchoRequest
+
+if TYPE_CHECKING:
+    from smbfuse.client.transport import Transport
+    from smbfuse.wire.codec import Body, Buffer
+
+log: Final = logging.getLogger(__name__)
+
+MAX_UNSOLICITED: Final = 1000
+"""Messages that nobody asked for, over the life of a connection, before it is given up as hostile."""
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A request and the task that waits for it."""
+
+    command: int
+    on_late: Callable[[Response], None] | None = None
+    done: trio.Event = field(default_factory=trio.Event)
+    response: Response | None = None
+    error: Exception | None = None
+    abandoned: bool = False
+
+
+@dataclass(slots=True)
+class Statistics:
+    """Counters for tests and for people; requests count messages sent, not parts of them."""
+
+    requests: int = 0
+    late: int = 0
+    unsolicited: int = 0
+    breaks: int = 0
+    by_command: dict[str, int] = field(default_factory=dict)
+
+
+class Connection:
+    """Requests over one transport. Made by the session; `run` must run as a task as long as it is used."""
+
+    def __init__(self, transport: Transport, *, pid: int, timeout: float, echo_interval: float) -> None:
+        self.engine = Engine(pid=pid)
+        self.window = Window()
+        self.statistics = Statistics()
+        self.timeout = timeout
+        """Seconds that a request may take if its caller does not say otherwise."""
+        self.echo_interval = echo_interval
+        self.lost: ConnectionLost | None = None
+        """Why the connection is gone; None while it is there."""
+        self.on_oplock_break: Callable[[OplockBreak], None] | None = None
+        self.on_lost: Callable[[ConnectionLost], None] | None = None
+        self._transport = transport
+        self._nursery: trio.Nursery | None = None
+        self._scope = trio.CancelScope()
+        self._busy_since = 0.0
+        """trio time since which answers have been due without a break."""
+
+    # --- requests
+
+    async def request(
+        self,
+        *bodies: Body,
+        tid: int = 0,
+        uid: int = 0,
+        flags2: int = 0,
+        rest: tuple[Body, ...] = (),
+        timeout: float | None = None,
+        urgent: bool = False,
+        on_late: Callable[[Response], None] | None = None,
+    ) -> Response:
+        """Send a message (a chain, if there are several bodies) and wait for its whole answer.
+
+        Raises ConnectionLost, RequestTimeout, WireError (a name that the character set lacks). When the caller is
+        cancelled or out of time the MID stays reserved until the answer comes, which then goes to `on_late`.
+        """
+        call = Call(bodies[0].COMMAND, on_late)
+        limit = self.timeout if timeout is None else timeout
+        try:
+            with trio.fail_after(limit):
+                await self.window.acquire(urgent)
+                self._start(call, bodies, rest, tid, uid, flags2)
+                await call.done.wait()
+        except trio.TooSlowError:
+            raise RequestTimeout(f"no answer to {command_name(call.command)} within {limit:g} s") from None
+        finally:
+            call.abandoned = not call.done.is_set()
+        if call.error is not None:
+            raise call.error
+        assert call.response is not None  # noqa: S101 - done is only set with one of the two
+        return call.response
+
+    def _start(
+        self, call: Call, bodies: tuple[Body, ...], rest: tuple[Body, ...], tid: int, uid: int, flags2: int
+    ) -> None:
+        """Put the request on the wire; the window's place is taken already."""
+        started = False
+        try:
+            if self.lost is not None:
+                raise self.lost
+            if not self.engine.mids.pending:
+                self._busy_since = trio.current_time()
+            _, frame = self.engine.start(bodies, call, tid=tid, uid=uid, flags2=flags2, rest=list(rest))
+            started = True
+        finally:
+            if not started:
+                self.window.release()
+        self._count(call.command)
+        self._send(frame)
+
+    def _count(self, command: int) -> None:
+        self.statistics.requests += 1
+        name = command_name(command)
+        self.statistics.by_command[name] = self.statistics.by_command.get(name, 0) + 1
+
+    def _send(self, frame: list[Buffer]) -> None:
+        try:
+            self._transport.send(frame)
+        except ConnectionLost as exc:
+            self.fail(exc)
+
+    def send_unanswered(self, body: Body, *, tid: int, uid: int) -> None:
+        """Send a message that gets no answer (an oplock acknowledgement). Never waits, never raises."""
+        if self.lost is None:
+            self._count(body.COMMAND)
+            self._send(self.engine.unanswered(body, tid=tid, uid=uid))
+
+    def spawn(self, work: Callable[..., Awaitable[object]], *args: object) -> None:
+        """Run `work` in the background, as long as the connection lives. For closing what nobody wants any more."""
+        if self._nursery is not None and self.lost is None:
+            self._nursery.start_soon(self._guarded, work, *args)
+
+    async def _guarded(self, work: Callable[..., Awaitable[object]], *args: object) -> None:
+        try:
+            await work(*args)
+        except SmbfuseError as exc:
+            log.debug("background request failed: %s", exc)
+
+    # --- the tasks
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve the connection until it is closed or lost. Never raises: `lost` tells why it ended."""
+        with self._scope:
+            try:
+                async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
+                    nursery.start_soon(self._read)
+                    nursery.start_soon(self._write)
+                    nursery.start_soon(self._watch)
+                    task_status.started()
+            finally:
+                self.fail(ConnectionLost("the connection was closed"))
+                await self._transport.aclose()
+
+    async def _read(self) -> None:
+        """The reader: nothing here waits but for the socket. One of the two guards of the process."""
+        try:
+            async for frame in self._transport.frames():
+                self._dispatch(self.engine.receive(frame), frame)
+        except ConnectionLost as exc:
+            self.fail(exc)
+        except (WireError, RemoteProtocolError) as exc:
+            log.error("the server broke the protocol: %s", exc)
+            self.fail(ConnectionLost(f"the server broke the protocol: {exc}"))
+        except Exception as exc:
+            log.exception("a bug in smbfuse ended the connection")
+            self.fail(ConnectionLost(f"internal error: {type(exc).__name__}"))
+
+    def _dispatch(self, event: object, frame: Buffer) -> None:
+        if isinstance(event, Response):
+            self._answered(event)
+        elif isinstance(event, OplockBreak):
+            self.statistics.breaks += 1
+            if self.on_oplock_break is not None:
+                self.on_oplock_break(event)
+        elif isinstance(event, Interim):
+            for more in self.engine.proceed(event.mid):
+                self._send(more)
+        elif isinstance(event, Unsolicited):
+            self._unasked(event)
+
+    def _answered(self, response: Response) -> None:
+        call: Call = response.owner
+        self.window.release()
+        call.response = response
+        call.done.set()
+        if call.abandoned:
+            self.statistics.late += 1
+            if call.on_late is not None:
+                call.on_late(response)
+
+    def _unasked(self, event: Unsolicited) -> None:
+        self.statistics.unsolicited += 1
+        log.debug("dropped an answer that nobody waits for: %s, MID %d", command_name(event.command), event.mid)
+        if self.statistics.unsolicited > MAX_UNSOLICITED:
+            raise RemoteProtocolError(f"more than {MAX_UNSOLICITED} answers that nobody asked for")
+
+    async def _write(self) -> None:
+        try:
+            await self._transport.run_writer()
+        except ConnectionLost as exc:
+            self.fail(exc)
+
+    async def _watch(self) -> None:
+        """Tell a slow server from a dead one: silence while answers are due is asked about, then taken for death."""
+        asked_at = 0.0
+        while True:
+            await trio.sleep(self.echo_interval / 4)
+            if not self.engine.mids.pending:
+                continue
+            silent = trio.current_time() - max(self._transport.last_received, self._busy_since)
+            if silent >= 2 * self.echo_interval:
+                self.fail(ConnectionLost(f"the server has been silent for {silent:.0f} s"))
+            elif silent >= self.echo_interval and asked_at <= self._transport.last_received:
+                asked_at = trio.current_time()
+                self.spawn(self.echo)
+
+    async def echo(self) -> None:
+        """One SMB_COM_ECHO and its answer. Raises as `request`."""
+        await self.request(
+            EchoRequest(echo_count=1, data=b"smbfuse"), tid=0xFFFF, urgent=True, timeout=self.echo_interval
+        )
+
+    # --- the end
+
+    def fail(self, why: ConnectionLost) -> None:
+        """End the connection: every request that waits gets `why`. The first reason counts."""
+        if self.lost is not None:
+            return
+        self.lost = why
+        for call in self.engine.forget_all():
+            call.error = why
+            call.done.set()
+            self.window.release()
+        self._scope.cancel()
+        if self.on_lost is not None:
+            self.on_lost(why)

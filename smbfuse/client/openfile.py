@@ -1,0 +1,167 @@
+"""A file that is open at the server: its FID, reads and writes in pieces. [MS-CIFS] 3.2.4.12, 3.2.4.14, 3.2.4.15."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+
+from smbfuse.client.sizes import pieces
+from smbfuse.errors import RemoteProtocolError, SmbfuseError
+from smbfuse.ntstatus import STATUS_END_OF_FILE
+from smbfuse.wire.const import LOCKING_ANDX_OPLOCK_RELEASE
+from smbfuse.wire.files import (
+    CloseRequest,
+    FlushRequest,
+    ReadAndXRequest,
+    ReadAndXResponse,
+    WriteAndXRequest,
+    WriteAndXResponse,
+)
+from smbfuse.wire.locking import LockingAndXRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from smbfuse.client.tree import Tree
+    from smbfuse.wire.codec import Buffer
+
+
+@dataclass(slots=True, eq=False)
+class OpenFile:
+    """One FID. `path` is only for messages."""
+
+    tree: Tree
+    fid: int
+    path: str
+    closed: bool = False
+
+    # --- reading
+
+    async def read(self, offset: int, size: int) -> Buffer:
+        """Up to `size` bytes from `offset`; fewer only at the end of the file. Cancelled, it leaves nothing behind."""
+        parts = pieces(size, self.tree.sizes.read)
+        if len(parts) == 1:
+            return await self._read_piece(offset, size)
+        found: list[Buffer] = [b""] * len(parts)
+
+        async def one(index: int, start: int, length: int) -> None:
+            found[index] = await self._read_piece(offset + start, length)
+
+        await _all(one, [(index, *part) for index, part in enumerate(parts)])
+        return _joined(found, parts)
+
+    async def _read_piece(self, offset: int, size: int) -> Buffer:
+        """One piece, asked for again where the server answers short before the end of the file."""
+        data = await self._read_once(offset, size)
+        if not data or len(data) == size:
+            return data
+        found = bytearray(data)
+        while len(found) < size:
+            more = await self._read_once(offset + len(found), size - len(found))
+            if not more:
+                break
+            found += more
+        return found
+
+    async def _read_once(self, offset: int, size: int) -> Buffer:
+        response = await self.tree.request(
+            ReadAndXRequest(
+                fid=self.fid,
+                offset_low=offset & 0xFFFF_FFFF,
+                offset_high=offset >> 32,
+                max_count_low=size & 0xFFFF,
+                max_count_high=size >> 16,
+                min_count=0,
+            )
+        )
+        if response.status == STATUS_END_OF_FILE:
+            return b""
+        response.check(self.path)
+        data = response.body(ReadAndXResponse).data
+        if len(data) > size:
+            raise RemoteProtocolError(f"READ_ANDX was answered with {len(data)} bytes, {size} were asked for")
+        return data
+
+    # --- writing
+
+    async def write(self, offset: int, data: Buffer) -> None:
+        """Write all of `data`. When this returns the server has it; a cancelled write may have been done in part."""
+        view = memoryview(data)
+        parts = pieces(len(view), self.tree.sizes.write)
+        if len(parts) == 1:
+            await self._write_piece(offset, view)
+            return
+
+        async def one(start: int, length: int) -> None:
+            await self._write_piece(offset + start, view[start : start + length])
+
+        await _all(one, list(parts))
+
+    async def _write_piece(self, offset: int, view: memoryview) -> None:
+        while view:
+            count = await self._write_once(offset, view)
+            view, offset = view[count:], offset + count
+
+    async def _write_once(self, offset: int, view: memoryview) -> int:
+        response = await self.tree.request(
+            WriteAndXRequest(
+                fid=self.fid, offset_low=offset & 0xFFFF_FFFF, offset_high=offset >> 32, remaining=0, data=view
+            )
+        )
+        response.check(self.path)
+        answer = response.body(WriteAndXResponse)
+        count = answer.count_low | answer.count_high << 16
+        if count > len(view):
+            raise RemoteProtocolError(f"WRITE_ANDX of {len(view)} bytes was answered with {count}")
+        if count == 0:
+            raise OSError(errno.ENOSPC, "the server wrote nothing and gave no reason")
+        return count
+
+    async def flush(self) -> None:
+        """Have the server put the file's data on its disk. [MS-CIFS] 2.2.4.6."""
+        (await self.tree.request(FlushRequest(fid=self.fid))).check(self.path)
+
+    # --- the end
+
+    async def close(self) -> None:
+        """Close the FID. A cancelled close is still sent, or was."""
+        if not self.closed:
+            self.closed = True
+            self.tree.opens.pop(self.fid, None)
+            (await self.tree.request(CloseRequest(fid=self.fid), urgent=True)).check(self.path)
+
+    def acknowledge_break(self, level: int) -> None:
+        """Give the oplock back, down to `level`. There is no answer. [MS-CIFS] 3.2.5.42."""
+        body = LockingAndXRequest(fid=self.fid, lock_type=LOCKING_ANDX_OPLOCK_RELEASE, new_oplock_level=level)
+        self.tree.session.connection.send_unanswered(body, tid=self.tree.tid, uid=self.tree.session.uid)
+
+
+async def _all(work: Callable[..., Awaitable[None]], arguments: list[tuple[int, ...]]) -> None:
+    """Run `work` for each at once; the first error is raised as itself, after all have ended."""
+    errors: list[Exception] = []
+
+    async def guarded(values: tuple[int, ...]) -> None:
+        try:
+            await work(*values)
+        except (OSError, SmbfuseError) as exc:
+            errors.append(exc)
+            nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        for values in arguments:
+            nursery.start_soon(guarded, values)
+    if errors:
+        raise errors[0]
+
+
+def _joined(found: list[Buffer], parts: list[tuple[int, int]]) -> Buffer:
+    """The pieces up to the first short one: what is behind it belongs to a file that is changing under our hands."""
+    whole = bytearray()
+    for data, (_, length) in zip(found, parts, strict=True):
+        whole += data
+        if len(data) < length:
+            break
+    return whole

@@ -1,0 +1,118 @@
+"""A directory search in pages. [MS-CIFS] 3.2.4.27 (FIND_FIRST2), 3.2.4.28 (FIND_NEXT2).
+
+The document's Sid, the search handle, is `search_id` here: a security identifier it is not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from smbfuse.errors import RemoteProtocolError
+from smbfuse.ntstatus import (
+    STATUS_NO_MORE_FILES,
+    STATUS_NO_SUCH_FILE,
+)
+from smbfuse.proto.events import Response
+from smbfuse.wire import trans2
+from smbfuse.wire.chains import iter_entries
+from smbfuse.wire.const import SMB_FIND_CLOSE_AT_EOS, SMB_FIND_CONTINUE_FROM_LAST, SMB_FIND_RETURN_RESUME_KEYS
+from smbfuse.wire.files import FindClose2Request
+from smbfuse.wire.text import UNICODE
+
+if TYPE_CHECKING:
+    from smbfuse.client.tree import ServerPath, Tree
+    from smbfuse.wire.codec import WireStruct
+
+E = TypeVar("E", bound="WireStruct")
+
+MAX_DATA: Final = 0xFF00
+_END: Final = frozenset({STATUS_NO_MORE_FILES, STATUS_NO_SUCH_FILE})
+
+
+class Search(Generic[E]):
+    """One search. Call `next_page` until it gives an empty page, or `close` before that."""
+
+    def __init__(self, tree: Tree, pattern: ServerPath, level: type[E], count: int) -> None:
+        self._tree = tree
+        self._pattern = pattern
+        self._level = level
+        self._number: int = level.LEVEL  # type: ignore[attr-defined] # every information level has it
+        self._count = count
+        self._search_id: int | None = None
+        self._last = ""
+        self._ended = False
+
+    async def next_page(self) -> list[E]:
+        """The next entries, `.` and `..` among them; none at the end. Raises StatusError."""
+        if self._ended:
+            return []
+        found = await (self._first() if self._search_id is None else self._next())
+        if not found and not self._ended:
+            await self.close()
+            raise RemoteProtocolError("a search goes on for ever without giving names")
+        return found
+
+    async def _first(self) -> list[E]:
+        parameters = trans2.FindFirst2Parameters(
+            search_count=self._count,
+            flags=SMB_FIND_CLOSE_AT_EOS | SMB_FIND_RETURN_RESUME_KEYS,
+            information_level=self._number,
+            file_name=self._pattern.text,
+        )
+        response = await self._tree.trans2(
+            parameters, max_data=MAX_DATA, flags2=self._pattern.flags2, on_late=self._close_late
+        )
+        if self._at_end(response):
+            return []
+        answer = trans2.FindFirst2ResponseParameters.unpack(_parameters(response))
+        self._search_id = answer.sid
+        return self._entries(response, answer.search_count, answer.end_of_search)
+
+    async def _next(self) -> list[E]:
+        assert self._search_id is not None  # noqa: S101 - next_page asked
+        parameters = trans2.FindNext2Parameters(
+            sid=self._search_id,
+            search_count=self._count,
+            information_level=self._number,
+            flags=SMB_FIND_CLOSE_AT_EOS | SMB_FIND_RETURN_RESUME_KEYS | SMB_FIND_CONTINUE_FROM_LAST,
+            file_name=self._last,
+        )
+        response = await self._tree.trans2(parameters, max_data=MAX_DATA, flags2=self._pattern.flags2)
+        if self._at_end(response):
+            return []
+        answer = trans2.FindNext2ResponseParameters.unpack(_parameters(response))
+        return self._entries(response, answer.search_count, answer.end_of_search)
+
+    def _at_end(self, response: Response) -> bool:
+        self._ended = response.status in _END
+        if not self._ended:
+            response.check(self._pattern.text)
+        return self._ended
+
+    def _entries(self, response: Response, count: int, end: int) -> list[E]:
+        assert response.transaction is not None  # noqa: S101 - trans2 said so
+        found = list(iter_entries(self._level, response.transaction.data, UNICODE))
+        if len(found) != count:
+            raise RemoteProtocolError(f"a search answers {count} names and sends {len(found)}")
+        if end:
+            self._ended = True
+        if found:
+            self._last = found[-1].file_name  # type: ignore[attr-defined] # every FIND level has a name
+        return found
+
+    def _close_late(self, response: Response) -> None:
+        if response.transaction is not None and len(response.transaction.parameters) >= 6:
+            answer = trans2.FindFirst2ResponseParameters.unpack(response.transaction.parameters)
+            if not answer.end_of_search:
+                self._search_id = answer.sid
+                self._tree.session.connection.spawn(self.close)
+
+    async def close(self) -> None:
+        """End the search at the server, if it has not ended by itself. [MS-CIFS] 2.2.4.48."""
+        if self._search_id is not None and not self._ended:
+            self._ended = True
+            await self._tree.request(FindClose2Request(sid=self._search_id), urgent=True)
+
+
+def _parameters(response: Response) -> bytes:
+    return response.transaction.parameters if response.transaction is not None else b""

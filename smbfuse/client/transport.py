@@ -1,0 +1,181 @@
+"""Direct TCP transport: frames in, frames out, nothing of their meaning. [MS-SMB] 2.1.
+
+Works on the raw non-blocking socket with trio's wait functions, because a frame once begun must be sent whole whoever
+is cancelled meanwhile: `send` never waits, it writes what the socket takes and leaves the rest to the writer task.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from smbfuse.errors import ConnectError, ConnectionLost, RemoteProtocolError
+from smbfuse.wire.frame import MAX_FRAME
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from smbfuse.wire.codec import Buffer
+
+SESSION_MESSAGE: Final = 0x00
+SESSION_KEEPALIVE: Final = 0x85
+_BUFFER: Final = 64 * 1024
+_DIRECT: Final = 8 * 1024
+"""Frames longer than this are received into a buffer of their own, so that their payload need not be copied."""
+
+
+class Transport:
+    """A connected socket that carries frames."""
+
+    def __init__(self, sock: socket.socket, max_frame: int = MAX_FRAME) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._max_frame = max_frame
+        self._unsent: deque[memoryview] = deque()
+        self._wake = trio.Event()
+        self.last_received = trio.current_time()
+        """trio time at which bytes last came in."""
+
+    # --- sending
+
+    def send(self, parts: list[Buffer]) -> None:
+        """Queue one frame; most often it is gone when this returns. Raises ConnectionLost."""
+        if not self._unsent:
+            parts = self._write([memoryview(part) for part in parts])
+        if parts:
+            self._unsent.extend(memoryview(part) for part in parts)
+            self._wake.set()
+
+    def _write(self, parts: list[memoryview]) -> list[Buffer]:
+        """Write what the socket takes now; return what is left."""
+        try:
+            sent = self._sock.sendmsg(parts)
+        except (BlockingIOError, InterruptedError):
+            return list(parts)
+        except OSError as exc:
+            raise ConnectionLost(f"connection lost while sending: {exc.strerror}") from None
+        while parts and sent >= len(parts[0]):
+            sent -= len(parts[0])
+            del parts[0]
+        if sent:
+            parts[0] = parts[0][sent:]
+        return list(parts)
+
+    async def run_writer(self) -> None:
+        """Send what `send` could not; runs as long as the connection. Raises ConnectionLost."""
+        while True:
+            await self._wake.wait()
+            await trio.lowlevel.wait_writable(self._sock)
+            batch = [self._unsent.popleft() for _ in range(min(len(self._unsent), 64))]
+            self._unsent.extendleft(memoryview(part) for part in reversed(self._write(batch)))
+            if not self._unsent:
+                self._wake = trio.Event()
+
+    # --- receiving
+
+    async def frames(self) -> AsyncIterator[Buffer]:
+        """Messages as they come, without the transport's length. Raises ConnectionLost, RemoteProtocolError.
+
+        Short ones are bytes of their own, long ones slices of a buffer that nothing else is written to.
+        """
+        buffer = memoryview(bytearray(_BUFFER))
+        start = stop = 0
+        while True:
+            while stop - start >= 4:
+                size = self._frame_size(buffer[start : start + 4])
+                if stop - start - 4 >= size:
+                    start += 4
+                    if size:
+                        yield bytes(buffer[start : start + size])
+                    start += size
+                elif size > _DIRECT:
+                    frame = memoryview(bytearray(size))
+                    have = stop - start - 4
+                    frame[:have] = buffer[start + 4 : stop]
+                    start = stop = 0
+                    await self._receive_all(frame[have:])
+                    yield frame
+                else:
+                    break
+            if start == stop:
+                start = stop = 0
+            elif stop == _BUFFER or start > _BUFFER // 2:
+                buffer[: stop - start] = bytes(buffer[start:stop])
+                start, stop = 0, stop - start
+            stop += await self._receive(buffer[stop:])
+
+    def _frame_size(self, head: memoryview) -> int:
+        """Length of the message that the transport header announces; 0 for a keep-alive. [RFC1002] 4.3.1."""
+        kind, size = head[0], int.from_bytes(head[1:4], "big")
+        if kind == SESSION_KEEPALIVE and size == 0:
+            return 0
+        if kind != SESSION_MESSAGE or size > self._max_frame:
+            raise RemoteProtocolError(f"not an SMB message: the transport header is {bytes(head).hex(' ')}")
+        return size
+
+    async def _receive_all(self, into: memoryview) -> None:
+        while into:
+            into = into[await self._receive(into) :]
+
+    async def _receive(self, into: memoryview) -> int:
+        while True:
+            try:
+                count = self._sock.recv_into(into)
+            except (BlockingIOError, InterruptedError):
+                await trio.lowlevel.wait_readable(self._sock)
+                continue
+            except OSError as exc:
+                raise ConnectionLost(f"connection lost: {exc.strerror}") from None
+            if not count:
+                raise ConnectionLost("the server closed the connection")
+            self.last_received = trio.current_time()
+            return count
+
+    async def aclose(self) -> None:
+        """Send what is queued if the socket takes it within a moment, then close."""
+        with trio.move_on_after(0.5) as scope:
+            scope.shield = True
+            while self._unsent:
+                try:
+                    await trio.lowlevel.wait_writable(self._sock)
+                    batch = list(self._unsent)
+                    self._unsent.clear()
+                    self._unsent.extend(memoryview(part) for part in self._write(batch))
+                except ConnectionLost:
+                    break
+        self.close()
+
+    def close(self) -> None:
+        """Close at once. Tasks that wait on the socket get ConnectionLost."""
+        trio.lowlevel.notify_closing(self._sock)
+        self._sock.close()
+
+
+async def connect(host: str, address: str | None, port: int, timeout: float) -> Transport:
+    """Connect to `address` (or what `host` resolves to, one after the other). Raises ConnectError with one line."""
+    target = address or host
+    try:
+        with trio.fail_after(timeout):
+            stream = await trio.open_tcp_stream(target, port)
+    except trio.TooSlowError:
+        raise ConnectError(f"{target} port {port} does not answer within {timeout:g} s") from None
+    except OSError as exc:
+        raise ConnectError(_why(exc, target, port)) from None
+    sock = stream.socket
+    duplicate = socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
+    duplicate.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return Transport(duplicate)
+
+
+def _why(exc: OSError, target: str, port: int) -> str:
+    if isinstance(exc, socket.gaierror):
+        return f"cannot find a host named {target}: {exc.strerror}"
+    cause = exc.__cause__
+    if isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    first = cause if isinstance(cause, OSError) else exc
+    return f"cannot connect to {target} port {port}: {first.strerror or first}"

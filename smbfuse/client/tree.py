@@ -1,0 +1,333 @@
+"""A tree connect: the share's facts, and the SMB operations on its paths and files. [MS-CIFS] 3.2.4.2.5 and following.
+
+One method per operation of the protocol, named as there; statuses come up unmapped as StatusError. Paths are the
+server's own spelling (`ServerPath`), made on floor 4. Each method raises ConnectionLost and RequestTimeout besides; a
+cancelled one leaves its request to be answered in the background (an open that it asked for is closed again).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
+
+from smbfuse.client.openfile import OpenFile
+from smbfuse.client.search import Search
+from smbfuse.client.sizes import TransferSizes
+from smbfuse.errors import RemoteProtocolError
+from smbfuse.ntstatus import is_error
+from smbfuse.proto.reassembly import Transaction, slices
+from smbfuse.wire import trans2
+from smbfuse.wire.const import (
+    FILE_SHARE_DELETE,
+    FILE_SHARE_READ,
+    FILE_SHARE_WRITE,
+    NT_CREATE_REQUEST_EXTENDED_RESPONSE,
+    SMB_FLAGS2_REPARSE_PATH,
+    SMB_NT_RENAME_SET_LINK_INFO,
+    SMB_UNIQUE_FILE_NAME,
+    TREE_CONNECT_ANDX_EXTENDED_RESPONSE,
+)
+from smbfuse.wire.files import (
+    CreateDirectoryRequest,
+    DeleteDirectoryRequest,
+    DeleteRequest,
+    NtCreateAndXExtendedResponse,
+    NtCreateAndXRequest,
+    NtCreateAndXResponse,
+    NtRenameRequest,
+    RenameRequest,
+)
+from smbfuse.wire.setup import (
+    TreeConnectAndXRequest,
+    TreeConnectExtendedResponse,
+    TreeConnectResponse,
+    TreeDisconnectRequest,
+)
+from smbfuse.wire.text import UNICODE
+from smbfuse.wire.trans import Trans2Request, Trans2SecondaryRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smbfuse.client.session import Session
+    from smbfuse.proto.events import OplockBreak, Response
+    from smbfuse.wire.codec import Body, WireStruct
+
+log: Final = logging.getLogger(__name__)
+
+SHARE_ALL: Final = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE
+MAX_DATA: Final = 0xFF00
+"""Bytes of transaction data asked for: with header and parameters one message of our MaxBufferSize holds them."""
+SEARCH_ALL: Final = 0x0016
+"""Search attributes that leave nothing out: hidden, system, directory. [MS-CIFS] 2.2.1.2.4."""
+_TRANS2_OVERHEAD: Final = 32 + 1 + 2 * 15 + 2 + 3 + 8
+
+
+class ServerPath(NamedTuple):
+    """A path as the server has it. `snapshot`: an @GMT token is in it, which only Flags2 makes the server see."""
+
+    text: str
+    snapshot: bool = False
+
+    @property
+    def flags2(self) -> int:
+        """Bits to be set in the header of every request that names this path. [MS-SMB] 3.2.4.1.1."""
+        return SMB_FLAGS2_REPARSE_PATH if self.snapshot else 0
+
+
+class Level(Protocol):
+    """An information level's structure, which knows its number."""
+
+    LEVEL: int
+
+
+L = TypeVar("L", bound="WireStruct")
+
+
+class Tree:
+    """A share that a session is connected to."""
+
+    def __init__(self, session: Session, tid: int, optional_support: int, file_system: str) -> None:
+        self.session = session
+        self.tid = tid
+        self.optional_support = optional_support
+        self.file_system = file_system
+        self.sizes = TransferSizes.of(session.limits, session.settings)
+        self.opens: dict[int, OpenFile] = {}
+        self._early_breaks: dict[int, int] = {}
+        session.connection.on_oplock_break = self._broken
+
+    @property
+    def unique_file_names(self) -> bool:
+        """SMB_UNIQUE_FILE_NAME: no file has two names, and names may be cached for 60 s. [MS-SMB] 2.2.4.7.2."""
+        return bool(self.optional_support & SMB_UNIQUE_FILE_NAME)
+
+    # --- requests
+
+    async def request(
+        self,
+        *bodies: Body,
+        flags2: int = 0,
+        rest: tuple[Body, ...] = (),
+        urgent: bool = False,
+        on_late: Callable[[Response], None] | None = None,
+    ) -> Response:
+        """A request on this tree; see Connection.request."""
+        return await self.session.connection.request(
+            *bodies,
+            tid=self.tid,
+            uid=self.session.uid,
+            flags2=flags2,
+            rest=rest,
+            urgent=urgent,
+            on_late=on_late,
+        )
+
+    async def trans2(
+        self,
+        parameters: WireStruct,
+        data: bytes = b"",
+        *,
+        max_data: int = 0,
+        flags2: int = 0,
+        on_late: Callable[[Response], None] | None = None,
+    ) -> Response:
+        """One TRANSACTION2, its subcommand taken from the parameters' class. [MS-CIFS] 2.2.4.46.
+
+        The status is not looked at, but an answer without error holds a whole transaction.
+        """
+        subcommand: int = parameters.SUBCOMMAND  # type: ignore[attr-defined] # every class of trans2.py has it
+        raw = parameters.pack(UNICODE)
+        room = self.session.limits.max_buffer_size - _TRANS2_OVERHEAD
+        first, *more = slices(raw, data, [room])
+        primary = Trans2Request(
+            total_parameter_count=len(raw),
+            total_data_count=len(data),
+            max_parameter_count=16,
+            max_data_count=max_data,
+            setup=subcommand.to_bytes(2, "little"),
+            parameters=first[1],
+            data=first[3],
+        )
+        secondaries = tuple(
+            Trans2SecondaryRequest(
+                total_parameter_count=len(raw),
+                total_data_count=len(data),
+                parameter_displacement=p,
+                parameters=chunk,
+                data_displacement=d,
+                data=part,
+            )
+            for p, chunk, d, part in more
+        )
+        response = await self.request(primary, flags2=flags2, rest=secondaries, on_late=on_late)
+        if response.transaction is None and not is_error(response.status):
+            raise RemoteProtocolError("TRANSACTION2 was answered without a transaction")
+        return response
+
+    async def _transact(
+        self, parameters: WireStruct, data: bytes = b"", *, max_data: int = 0, path: ServerPath | None = None
+    ) -> Transaction:
+        response = await self.trans2(parameters, data, max_data=max_data, flags2=path.flags2 if path else 0)
+        response.check(path.text if path else "")
+        assert response.transaction is not None  # noqa: S101 - trans2 said so
+        return response.transaction
+
+    # --- opening
+
+    async def create(
+        self,
+        path: ServerPath,
+        *,
+        access: int,
+        disposition: int,
+        options: int = 0,
+        attributes: int = 0,
+        share: int = SHARE_ALL,
+    ) -> tuple[OpenFile, NtCreateAndXResponse | NtCreateAndXExtendedResponse]:
+        """SMB_COM_NT_CREATE_ANDX: open, or create, and say what was found. [MS-CIFS] 2.2.4.64."""
+        request = NtCreateAndXRequest(
+            name_length=len(UNICODE.encode(path.text)),
+            flags=NT_CREATE_REQUEST_EXTENDED_RESPONSE,
+            desired_access=access,
+            ext_file_attributes=attributes,
+            share_access=share,
+            create_disposition=disposition,
+            create_options=options,
+            file_name=path.text,
+        )
+        response = await self.request(request, flags2=path.flags2, on_late=self._close_late)
+        response.check(path.text)
+        answer = _create_answer(response)
+        return self.opened(answer.fid, path), answer
+
+    def opened(self, fid: int, path: ServerPath) -> OpenFile:
+        """Keep account of a FID that the server gave out, however it was asked for."""
+        file = OpenFile(self, fid, path.text)
+        self.opens[fid] = file
+        level = self._early_breaks.pop(fid, None)
+        if level is not None:
+            file.acknowledge_break(level)
+        return file
+
+    def _close_late(self, response: Response) -> None:
+        """An open whose caller is gone is closed again, so that nothing stays open that nobody knows."""
+        if not is_error(response.status):
+            late = OpenFile(self, _create_answer(response).fid, "")
+            self.session.connection.spawn(late.close)
+
+    def _broken(self, event: OplockBreak) -> None:
+        """The server takes an oplock back. We ask for none yet; one given all the same is given back at once.
+
+        The break may be here before the answer to the open that got the oplock.
+        """
+        if event.tid != self.tid:
+            return
+        file = self.opens.get(event.fid)
+        if file is not None:
+            file.acknowledge_break(event.level)
+        elif len(self._early_breaks) < self.session.limits.max_mpx_count:
+            self._early_breaks[event.fid] = event.level
+
+    # --- asking
+
+    async def query_path(self, path: ServerPath, level: type[L], *, max_data: int = 4096) -> L:
+        """TRANS2_QUERY_PATH_INFORMATION. [MS-CIFS] 2.2.6.6."""
+        parameters = trans2.QueryPathParameters(information_level=_number(level), file_name=path.text)
+        answer = await self._transact(parameters, max_data=max_data, path=path)
+        return level.unpack(answer.data, text=UNICODE)
+
+    async def query_file(self, fid: int, level: type[L], *, max_data: int = 4096) -> L:
+        """TRANS2_QUERY_FILE_INFORMATION. [MS-CIFS] 2.2.6.8."""
+        parameters = trans2.QueryFileParameters(fid=fid, information_level=_number(level))
+        return level.unpack((await self._transact(parameters, max_data=max_data)).data, text=UNICODE)
+
+    async def query_fs(self, level: type[L]) -> L:
+        """TRANS2_QUERY_FS_INFORMATION. [MS-CIFS] 2.2.6.4."""
+        parameters = trans2.QueryFsParameters(information_level=_number(level))
+        return level.unpack((await self._transact(parameters, max_data=1024)).data, text=UNICODE)
+
+    def search(self, pattern: ServerPath, level: type[L], *, count: int = 0xFFFF) -> Search[L]:
+        """A search by TRANS2_FIND_FIRST2, page by page."""
+        return Search(self, pattern, level, count)
+
+    # --- changing
+
+    async def set_path(self, path: ServerPath, info: WireStruct) -> Transaction:
+        """TRANS2_SET_PATH_INFORMATION. [MS-CIFS] 2.2.6.7."""
+        parameters = trans2.SetPathParameters(information_level=_number(type(info)), file_name=path.text)
+        return await self._transact(parameters, info.pack(UNICODE), path=path)
+
+    async def set_file(self, fid: int, info: WireStruct, level: int | None = None) -> None:
+        """TRANS2_SET_FILE_INFORMATION. [MS-CIFS] 2.2.6.9."""
+        number = _number(type(info)) if level is None else level
+        parameters = trans2.SetFileParameters(fid=fid, information_level=number)
+        await self._transact(parameters, info.pack(UNICODE))
+
+    async def set_fs(self, info: WireStruct) -> None:
+        """TRANS2_SET_FS_INFORMATION. [MS-SMB] 2.2.6.5."""
+        await self._transact(trans2.SetFsParameters(information_level=_number(type(info))), info.pack(UNICODE))
+
+    async def delete(self, path: ServerPath) -> None:
+        """SMB_COM_DELETE of one file. Whoever calls sees to it that no wildcard is in the name. [MS-CIFS] 2.2.4.7."""
+        request = DeleteRequest(search_attributes=SEARCH_ALL & ~0x10, file_name=path.text)
+        (await self.request(request, flags2=path.flags2)).check(path.text)
+
+    async def create_directory(self, path: ServerPath) -> None:
+        """SMB_COM_CREATE_DIRECTORY. [MS-CIFS] 2.2.4.1."""
+        (await self.request(CreateDirectoryRequest(directory_name=path.text), flags2=path.flags2)).check(path.text)
+
+    async def delete_directory(self, path: ServerPath) -> None:
+        """SMB_COM_DELETE_DIRECTORY. [MS-CIFS] 2.2.4.2."""
+        (await self.request(DeleteDirectoryRequest(directory_name=path.text), flags2=path.flags2)).check(path.text)
+
+    async def rename(self, old: ServerPath, new: ServerPath) -> None:
+        """SMB_COM_RENAME; fails where the new name exists. [MS-CIFS] 2.2.4.8."""
+        request = RenameRequest(search_attributes=SEARCH_ALL, old_file_name=old.text, new_file_name=new.text)
+        (await self.request(request, flags2=old.flags2 | new.flags2)).check(old.text)
+
+    async def link(self, old: ServerPath, new: ServerPath) -> None:
+        """SMB_COM_NT_RENAME that makes a hard link. [MS-CIFS] 2.2.4.66."""
+        request = NtRenameRequest(
+            search_attributes=SEARCH_ALL,
+            information_level=SMB_NT_RENAME_SET_LINK_INFO,
+            old_file_name=old.text,
+            new_file_name=new.text,
+        )
+        (await self.request(request, flags2=old.flags2 | new.flags2)).check(new.text)
+
+    async def disconnect(self) -> None:
+        """SMB_COM_TREE_DISCONNECT. [MS-CIFS] 2.2.4.51."""
+        await self.session.connection.request(
+            TreeDisconnectRequest(), tid=self.tid, uid=self.session.uid, timeout=2.0, urgent=True
+        )
+
+
+def _number(level: type[WireStruct]) -> int:
+    number: int = level.LEVEL  # type: ignore[attr-defined] # every class that is an information level has it
+    return number
+
+
+def _create_answer(response: Response) -> NtCreateAndXResponse | NtCreateAndXExtendedResponse:
+    body = response.members[0][1]
+    if isinstance(body, NtCreateAndXExtendedResponse):
+        return body
+    return response.body(NtCreateAndXResponse)
+
+
+async def connect_tree(session: Session, share: str) -> Tree:
+    """SMB_COM_TREE_CONNECT_ANDX to a disk share. StatusError (BAD_NETWORK_NAME, ...) as the server says it."""
+    response = await session.connection.request(
+        TreeConnectAndXRequest(
+            flags=TREE_CONNECT_ANDX_EXTENDED_RESPONSE,
+            path=f"\\\\{session.settings.host}\\{share}".upper(),
+            service="?????",
+        ),
+        uid=session.uid,
+        timeout=session.settings.connect_timeout,
+    )
+    response.check(share)
+    body = response.members[0][1]
+    if isinstance(body, (TreeConnectExtendedResponse, TreeConnectResponse)):
+        return Tree(session, response.header.tid, body.optional_support, body.native_file_system or "")
+    raise RemoteProtocolError("the answer to TREE_CONNECT_ANDX has no known form")
