@@ -146,6 +146,7 @@ class Smbd:
         self._mark = f"SMBFUSE_TEST_SMBD={self.directory}"
         try:
             self._write_configuration({"log level": str(log_level), **(options or {})})
+            self._check_configuration()
             for user in self.users:
                 self._add_password(user)
         except BaseException:
@@ -313,17 +314,18 @@ class Smbd:
         self.configuration.write_text(_render(sections))
         self._client_configuration.write_text(_render({"global": {**_CLIENT, **state}}))
 
+    def _check_configuration(self) -> None:
+        """Raise RuntimeError where Samba does not take the configuration.
+
+        Before anything else uses it: Samba's tools go on with defaults then, which are the machine's own databases.
+        """
+        _run("testparm", "-s", str(self.configuration))
+
     def _add_password(self, user: User) -> None:
         """Set the password of the account that `user` is mapped to. It goes through a pipe, never through argv."""
         # pdbedit, as smbpasswd -a insists on root.
-        subprocess.run(
-            [_program("pdbedit"), "-s", str(self.configuration), "-a", "-t", "-u", _account(user)],
-            input=f"{user.password}\n{user.password}\n",
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=30,
-        )
+        command = ("pdbedit", "-s", str(self.configuration), "-a", "-t", "-u", _account(user))
+        _run(*command, text=f"{user.password}\n{user.password}\n")
 
     # -- its own client ------------------------------------------------------------------------------------------------
 
@@ -374,6 +376,22 @@ def _program(name: str) -> str:
     if not found:
         raise FileNotFoundError(f"{name} is not installed (Debian: apt-get install samba)")
     return found
+
+
+def _run(program: str, *arguments: str, text: str = "") -> None:
+    """Run one of Samba's tools, with `text` for its input. Raises RuntimeError with its output where it fails."""
+    done = subprocess.run(
+        [_program(program), *arguments],
+        input=text,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=30,
+        env=_environment(),
+    )
+    if done.returncode:
+        raise RuntimeError(f"{program} ended with status {done.returncode}:\n{done.stdout}")
 
 
 def _environment(*entries: str) -> dict[str, str]:

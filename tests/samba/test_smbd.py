@@ -13,7 +13,7 @@ import pytest
 from tests.samba.content import FILES, NEWER, OLDER, PRESENT_FILES, SNAPSHOT_FILES, write_files
 from tests.samba.ports import PortClaim
 from tests.samba.smbd import Share, SmbclientError, Smbd, User
-from tests.support.processes import eventually, processes, wait_gone
+from tests.support.processes import Process, eventually, processes, wait_gone
 
 pytestmark = pytest.mark.samba
 
@@ -27,9 +27,17 @@ def idle_client(samba: Smbd) -> Iterator[socket.socket]:
         yield client
 
 
-def family(server: Smbd) -> list[int]:
+def marked(server: Smbd) -> list[Process]:
     mark = f"SMBFUSE_TEST_SMBD={server.directory}".encode()
-    return [process.pid for process in processes() if mark in process.environment()]
+    return [process for process in processes() if mark in process.environment()]
+
+
+def family(server: Smbd) -> list[int]:
+    return [process.pid for process in marked(server)]
+
+
+def states(server: Smbd) -> set[str]:
+    return {process.state for process in marked(server)}
 
 
 def test_lists_its_shares(samba: Smbd) -> None:
@@ -104,8 +112,7 @@ def test_each_client_has_a_process(samba: Smbd, idle_client: socket.socket) -> N
 def test_frozen_server_answers_when_thawed(samba: Smbd) -> None:
     samba.sigstop()
     try:
-        states = {process.state for process in processes() if process.pid in family(samba)}
-        assert states == {"T"}
+        eventually(lambda: states(samba) == {"T"}, 10, "all of the server is stopped")
     finally:
         samba.sigcont()
     assert samba.list_shares()
@@ -147,10 +154,16 @@ def test_children_of_a_killed_parent_are_found(make_smbd: MakeSmbd, tmp_path: Pa
     assert wait_gone(family(server), 0) == set()
 
 
+def test_a_wrong_configuration_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="no such role"):
+        Smbd([Share(name="share", path=tmp_path)], options={"server role": "no such role"})
+
+
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
-    server = Smbd([Share(name="share", path=tmp_path)], options={"server role": "no such role"})
+    server = Smbd([Share(name="share", path=tmp_path)])
+    server.configuration.unlink()
     try:
-        with pytest.raises(RuntimeError, match="no such role"):
+        with pytest.raises(RuntimeError, match="smbd ended with status 1"):
             server.start()
     finally:
         server.stop()
