@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -19,8 +20,6 @@ from types import FrameType
 from tests.samba.content import FILES, NEWER, OLDER, PRESENT_FILES, write_files, write_snapshots
 from tests.samba.smbd import Share, Smbd, snapshots
 from tests.support.mount import Mount, umount_command
-
-COMMAND_TIMEOUT = 60
 
 
 def say(text: str) -> None:
@@ -30,7 +29,9 @@ def say(text: str) -> None:
 def show(command: str) -> None:
     """Print a shell command and run it: what is seen is what was done."""
     print(f"$ {command}", flush=True)
-    subprocess.run(["bash", "-c", command], check=True, timeout=COMMAND_TIMEOUT, stdin=subprocess.DEVNULL)
+    # Else ls would show names that are not ASCII as escapes, on a machine without a locale of its own.
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    subprocess.run(["bash", "-c", command], check=True, timeout=60, stdin=subprocess.DEVNULL, env=environment)
 
 
 def start_server(root: Path, stack: ExitStack) -> Smbd:
@@ -71,7 +72,7 @@ def linger(mounted: Mount) -> None:
     say("Stays mounted until Ctrl-C. In another terminal:")
     print(f"  ls -la {mounted.path}\n  {shlex.join(umount_command(mounted.path))}", flush=True)
     while mounted.is_mounted():
-        signal.sigtimedwait([], 1.0)
+        time.sleep(0.5)
     say("Unmounted by hand.")
 
 

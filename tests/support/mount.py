@@ -136,11 +136,12 @@ class Mount:
     # -- end -----------------------------------------------------------------------------------------------------------
 
     def umount(self) -> None:
-        """Unmount as a user would. The daemon must then end by itself, with status 0 where we can see it."""
+        """Unmount as a user would, if nobody has. The daemon must end by itself, a child of ours with status 0."""
         if self._daemon is None:
             return
         try:
-            self._umount()
+            if self.is_mounted():
+                self._umount()
             left = wait_gone([self._daemon], END_TIMEOUT)
             assert not left, f"still running {END_TIMEOUT:g} s after umount: {self.report()}"
             if self._child is not None:
