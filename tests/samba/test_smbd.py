@@ -169,7 +169,6 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
         server.stop()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may serve in the name of other accounts")
 def test_users_with_passwords_of_their_own(make_smbd: MakeSmbd, tmp_path: Path) -> None:
     alice = User(name="alice", password="one 1", account="daemon")
     bob = User(name="bob", password="two 2", account="bin")
