@@ -97,12 +97,19 @@ def demo(*, keep: bool) -> None:
     print("Done: nothing is left behind.", flush=True)
 
 
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def interrupt(_number: int, _frame: FrameType | None) -> None:
+    """End the demo, once: a second Ctrl-C must not end the clean-up."""
+    for number in ENDINGS:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in ENDINGS:
+        signal.signal(number, interrupt)
     keep = os.environ.get("KEEP", "") not in ("", "0")
     try:
         demo(keep=keep)
