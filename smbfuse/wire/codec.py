@@ -65,6 +65,7 @@ class Tail(NamedTuple):
     coder: Coder | None = None
     """Used instead of `encode` and `decode`."""
     optional: bool = False
+    aligned: bool = False
     size: int = 0
     made: Any = None
     """struct: the class. items: function from the structure decoded so far to the class."""
@@ -99,7 +100,8 @@ Setup = Annotated[bytes, Tail("setup")]
 """Setup words of a transaction: they stand behind the fixed words and make WordCount vary."""
 Text = Annotated[str, Tail("counted", encode="text.encode({})", decode="text.decode({})")]
 """Text in the message's character set, length in another field, no terminator."""
-TextRest = Annotated[str, Tail("rest", encode="text.encode({})", decode="text.decode({})")]
+TextAligned = Annotated[str, Tail("counted", encode="text.encode({})", decode="text.decode({})", aligned=True)]
+"""As Text, at an even position when Unicode; the pad is not in the length."""
 TextZ = Annotated[str, Tail("zero")]
 """Text with terminator, aligned to two bytes when Unicode."""
 TextZUnaligned = Annotated[str, Tail("zero", codec="unaligned text")]
@@ -341,6 +343,8 @@ class _Writer:
 
     def _encode_counted(self, name: str, tail: Tail) -> Iterator[str]:
         yield from self._encode_offset(name)
+        if tail.aligned:
+            yield "if text.width == 2 and len(out) & 1: out.append(0)"
         yield f"out += t_{name}"
 
     def _encode_payload(self, name: str, tail: Tail) -> Iterator[str]:
@@ -417,6 +421,8 @@ class _Writer:
             yield f"if n and self.{self.offsets[name][0]} < pos:"
             yield f"    raise WireError('{self.made.__name__}.{name} overlaps what is before it')"
             yield f"if n: pos = self.{self.offsets[name][0]}"
+        if tail.aligned:
+            yield "if n and text.width == 2 and pos & 1: pos += 1"
         yield "stop = pos + n"
         yield f"if stop > {limit}: raise WireError('{self.made.__name__}.{name} is cut short')"
         yield f"self.{name} = {self._decoded(name, tail, 'buf[pos:stop]')}; pos = stop"

@@ -30,12 +30,15 @@ class RawBody(Body):
     WORD_COUNT: ClassVar[int] = 0
     words: bytes = b""
     data: bytes = b""
+    rest: bytes = b""
+    """What is behind the block: the members that follow, if the command is one of the AndX kind."""
 
     def pack_into(self, out: bytearray, text: TextCodec = UNICODE) -> None:
         out.append(len(self.words) // 2)
         out += self.words
         out += len(self.data).to_bytes(2, "little")
         out += self.data
+        out += self.rest
 
     @classmethod
     def unpack(cls, buf: Buffer, pos: int = 0, end: int | None = None, text: TextCodec = UNICODE) -> RawBody:
@@ -46,7 +49,7 @@ class RawBody(Body):
         stop = block + int.from_bytes(buf[block - 2 : block], "little")
         if stop > end:
             raise WireError("ByteCount goes past the end of the message")
-        return cls(words=bytes(buf[pos + 1 : block - 2]), data=bytes(buf[block:stop]))
+        return cls(words=bytes(buf[pos + 1 : block - 2]), data=bytes(buf[block:stop]), rest=bytes(buf[stop:end]))
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from smbfuse.wire import const
-from smbfuse.wire.codec import U8, U16, U32, U64, Rest, Text, TextZ, WireStruct, length_of, wire
+from smbfuse.wire.codec import U8, U16, U32, U64, Rest, TextAligned, TextZ, WireStruct, length_of, wire
 
 # --- TRANSACTION2
 
@@ -167,7 +167,7 @@ class NtCreateParameters(WireStruct):
     name_length: U32 = length_of("name")
     impersonation_level: U32 = const.SEC_IMPERSONATE
     security_flags: U8 = 0
-    name: Text
+    name: TextAligned
 
 
 @wire

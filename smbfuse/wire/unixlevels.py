@@ -189,6 +189,10 @@ class PosixId(WireStruct):
     identifier: U64
 
 
+def _posix_id(_: WireStruct) -> type[PosixId]:
+    return PosixId
+
+
 @wire
 class PosixWhoami(WireStruct):
     """SMB_QUERY_POSIX_WHOAMI. `sids` is raw: the list of the groups' SIDs."""
@@ -203,5 +207,5 @@ class PosixWhoami(WireStruct):
     number_of_sids: U32
     sids_size: U32 = length_of("sids")
     reserved: U32 = 0
-    groups: Annotated[tuple[PosixId, ...], Tail("items", made=lambda _: PosixId)] = ()
+    groups: Annotated[tuple[PosixId, ...], Tail("items", made=_posix_id)] = ()
     sids: Annotated[bytes, Tail("counted")] = b""
