@@ -6,6 +6,9 @@
 # Does nothing, offline too, when all is there. `setup.sh bench` adds what only the benchmarks compare with.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# One at a time: two runs of make in one checkout would fill .venv together.
+exec 9<packaging/setup.sh
+flock 9
 
 packages=(
     fuse3 libfuse3-dev pkg-config                # FUSE and what pyfuse3 is built with
@@ -86,20 +89,28 @@ PYTHON
     die "no Python 3.11 or later with venv and headers found (Debian: python3-dev python3-venv)"
 }
 
-# What the contents of .venv follow from. Also the path: scripts in a venv do not survive a move.
+# Where .venv lies and what Python it was made with: scripts in a venv survive a change of neither.
+venv_identity() { echo "$PWD $(.venv/bin/python --version 2>&1)"; }
+
+# What the contents of .venv follow from.
 wanted_state() {
-    pwd
+    venv_identity
     sha256sum packaging/build.lock packaging/requirements.lock pyproject.toml smbfuse/fuse/_native.c packaging/setup.sh
 }
 
+venv_usable() {
+    .venv/bin/python -c 'import pip' 2>/dev/null || return
+    [ ! -e "$stamp" ] || [ "$(head -n 1 "$stamp")" = "$(venv_identity)" ]
+}
+
 fill_venv() {
-    local pip=(.venv/bin/python -m pip --disable-pip-version-check --no-input)
-    [ -x .venv/bin/python ] && .venv/bin/python -c 'import pip' 2>/dev/null || {
-        local python
+    local python pip=(.venv/bin/python -m pip --disable-pip-version-check --no-input)
+    if ! venv_usable; then
         python=$(choose_python)
         say "making .venv with $("$python" --version)"
         "$python" -m venv --clear .venv
-    }
+    fi
+    rm -f "$stamp"
     say "installing pinned Python packages into .venv"
     "${pip[@]}" install --quiet --require-hashes --no-deps -r packaging/build.lock
     "${pip[@]}" install --quiet --require-hashes --no-deps --no-build-isolation -r packaging/requirements.lock
@@ -114,10 +125,8 @@ mapfile -t missing < <(missing_packages)
 [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
 check_fuse
 
-wanted=$(wanted_state)
-if [ ! -x .venv/bin/smbfuse ] || [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
-    rm -f "$stamp"
+if [ ! -x .venv/bin/smbfuse ] || [ "$(cat "$stamp" 2>/dev/null)" != "$(wanted_state)" ]; then
     fill_venv
-    printf '%s\n' "$wanted" >"$stamp"
+    wanted_state >"$stamp"
     say "done: .venv/bin/smbfuse"
 fi
