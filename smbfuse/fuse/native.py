@@ -62,7 +62,9 @@ def _load() -> str:
     flags = sys.getdlopenflags()
     sys.setdlopenflags(os.RTLD_NOW | os.RTLD_GLOBAL)
     try:
-        from smbfuse.fuse import _native
+        import smbfuse.fuse._native as _native
+    except ModuleNotFoundError:
+        return "smbfuse was installed without its native module"
     except ImportError as error:
         return str(error)
     finally:
