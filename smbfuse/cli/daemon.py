@@ -57,10 +57,10 @@ def in_background(
     try:
         return _outcome(child, _read_report(reading, deadline))
     except TimeoutError:
-        _end(child, reading)
+        _end(child)
         return Outcome(ExitCode.MOUNT, f"there was no mount after {deadline:g} s: try again with -d to see why")
     except KeyboardInterrupt:
-        _end(child, reading)
+        _end(child)
         raise
     finally:
         os.close(reading)
@@ -127,26 +127,33 @@ def _report(writing: int, outcome: Outcome) -> None:
 
 def _read_report(reading: int, deadline: float) -> bytes:
     """Parent: all that the child says. Raises TimeoutError."""
-    poll = select.poll()
-    poll.register(reading, select.POLLIN)
-    if not poll.poll(deadline * 1000):
+    if not _readable(reading, deadline):
         raise TimeoutError
     return os.read(reading, 8192)  # a report is one write, smaller than PIPE_BUF
 
 
 def _outcome(child: int, report: bytes) -> Outcome:
     if report:
-        return Outcome(report[0], report[1:].decode())
+        return Outcome(report[0], report[1:].decode("utf-8", "replace"))
     _, status = os.waitpid(child, 0)
     how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"status {os.WEXITSTATUS(status)}"
     return Outcome(ExitCode.MOUNT, f"the mounting process ended without a word ({how}): try again with -d")
 
 
-def _end(child: int, reading: int) -> None:
-    """Parent: ask the child to go, then make it. The pipe's end tells when it went."""
+def _end(child: int) -> None:
+    """Parent: ask the child to go, then make it."""
     os.kill(child, signal.SIGTERM)
-    poll = select.poll()
-    poll.register(reading, select.POLLIN)
-    if not poll.poll(_GRACE * 1000):
-        os.kill(child, signal.SIGKILL)
+    handle = os.pidfd_open(child)
+    try:
+        if not _readable(handle, _GRACE):
+            os.kill(child, signal.SIGKILL)
+    finally:
+        os.close(handle)
     os.waitpid(child, 0)
+
+
+def _readable(descriptor: int, timeout: float) -> bool:
+    """Whether there is something to read, or an end to see, within `timeout` seconds."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(timeout * 1000))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from smbfuse import ntstatus
@@ -17,7 +18,6 @@ from smbfuse.errors import (
     ConnectError,
     ConnectionLost,
     MountError,
-    NotSupported,
     ProtocolError,
     RequestTimeout,
     SmbfuseError,
@@ -28,6 +28,8 @@ from smbfuse.errors import (
 from smbfuse.ntstatus import status_name
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from smbfuse.settings import ServerSettings
 
 _REFUSED: Final = (
@@ -124,8 +126,6 @@ def _template(error: SmbfuseError) -> str:
             return "{host} does not answer in time; is it overloaded? Try again, or raise request_timeout="
         case ConnectionLost():
             return "the connection to {host} was lost: {error}; try again"
-        case NotSupported():
-            return "the server lacks something: {error}"
         case ProtocolError() | WireError():
             return "what {host} sends on port {port} is not SMB1 as it should be ({error}); is that a file server?"
         case _:
@@ -139,20 +139,35 @@ def _authentication(error: AuthenticationError) -> str:
     """Without a status of the server's the policy was offended, and the error itself says how."""
     if isinstance(error.__cause__, StatusError):
         return _template(error.__cause__)
-    return "cannot log on as user {user}: {error}"
+    return "{error}"
 
 
 def _connect(error: ConnectError) -> str:
-    """The operating system's reason, if it is one that we have words for; else the error's own text."""
-    match error.__cause__:
-        case socket.gaierror():
-            return "there is no host '{host}' to be found; check the spelling, or give ip=ADDRESS"
-        case TimeoutError():
-            return _SOCKET_LINES[errno.ETIMEDOUT]
-        case OSError(errno=number) if number in _SOCKET_LINES:
-            return _SOCKET_LINES[number]
-        case _:
-            return "{error}"
+    """The operating system's reason if we have words for it; else the error's text, with advice if it holds none."""
+    for reason in _behind(error):
+        match reason:
+            case socket.gaierror():
+                return "there is no host '{host}' to be found; check the spelling, or give ip=ADDRESS"
+            case TimeoutError():
+                return _SOCKET_LINES[errno.ETIMEDOUT]
+            case OSError(errno=number) if number in _SOCKET_LINES:
+                return _SOCKET_LINES[number]
+    return "{error}" if ";" in str(error) else "{error}; is it switched on, is a firewall between?"
+
+
+def _behind(error: BaseException) -> Iterator[BaseException]:
+    """The exceptions that led to this one, nearest first; those that `from None` hides from tracebacks, too."""
+    waiting: deque[BaseException | None] = deque([error])
+    seen: set[int] = set()
+    while waiting:
+        found = waiting.popleft()
+        if found is None or id(found) in seen:
+            continue
+        seen.add(id(found))
+        yield found
+        waiting += (found.__cause__, found.__context__)
+        if isinstance(found, BaseExceptionGroup):
+            waiting += found.exceptions
 
 
 def _plain(error: SmbfuseError) -> str:

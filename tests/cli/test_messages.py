@@ -23,6 +23,18 @@ def caused(error: errors.SmbfuseError, cause: BaseException) -> errors.SmbfuseEr
     return error
 
 
+def hidden(error: errors.SmbfuseError, near: OSError, far: OSError) -> errors.SmbfuseError:
+    """As the client floor raises it: out of trio's group, `from None`."""
+    near.__cause__ = ExceptionGroup("attempts", [far])
+    try:
+        try:
+            raise near
+        except OSError:
+            raise error from None
+    except errors.SmbfuseError as raised:
+        return raised
+
+
 CASES = [
     (errors.StatusError(ntstatus.STATUS_LOGON_FAILURE), "refuses user joe: wrong name or password"),
     (errors.StatusError(ntstatus.STATUS_BAD_NETWORK_NAME), "no share 'data'; to list those it has, type smbclient"),
@@ -32,7 +44,10 @@ CASES = [
         caused(errors.AuthenticationError("no"), errors.StatusError(ntstatus.STATUS_PASSWORD_EXPIRED)),
         "the password of user joe has expired",
     ),
-    (errors.AuthenticationError("it would have us as guest"), "cannot log on as user joe: it would have us as guest"),
+    (errors.AuthenticationError("it would have us as guest"), "//nas/data: it would have us as guest"),
+    (hidden(errors.ConnectError("x"), OSError("all failed"), OSError(errno.EHOSTUNREACH, "x")), "Try ping nas"),
+    (errors.ConnectError("nas port 445 does not answer within 10 s"), "within 10 s; is it switched on"),
+    (errors.ConnectError("no SMB1; ask"), "//nas/data: no SMB1; ask"),
     (caused(errors.ConnectError("x"), socket.gaierror(-2, "unknown")), "no host 'nas' to be found; check the spelling"),
     (
         caused(errors.ConnectError("x"), ConnectionRefusedError(errno.ECONNREFUSED, "refused")),
@@ -43,7 +58,7 @@ CASES = [
     (errors.ConnectError("the server speaks no SMB1"), "the server speaks no SMB1"),
     (errors.RequestTimeout("x"), "does not answer in time"),
     (errors.ConnectionLost("end of stream"), "was lost: end of stream"),
-    (errors.NotSupported("UNIX extensions {host}"), "the server lacks something: UNIX extensions {host}"),
+    (errors.NotSupported("UNIX extensions {host}"), "//nas/data: UNIX extensions {host}"),
     (errors.RemoteProtocolError("bad\nheader\x1b"), "is not SMB1 as it should be (bad header?)"),
     (errors.WireError(""), "(WireError)"),
 ]

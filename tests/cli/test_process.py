@@ -244,6 +244,40 @@ def test_no_mount_without_the_one_who_asked_for_it(program: Program, number: sig
         assert (process.returncode, said) == (ExitCode.INTERRUPTED, "smbfuse: interrupted, nothing is mounted\n")
 
 
+STUCK = """
+import os, signal, sys
+from smbfuse.cli.daemon import Outcome, in_background
+
+def job(ready):
+    os.write(1, f"{os.getpid()} ".encode())
+    signal.pause()
+
+outcome = in_background(job, deadline=0.1)
+print(outcome.status, outcome.line)
+"""
+
+
+def test_a_child_that_says_nothing_is_ended() -> None:
+    result = subprocess.run([sys.executable, "-c", STUCK], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT)
+    child, status, line = result.stdout.split(" ", 2)
+    assert result.stderr == ""
+    assert (int(status), line) == (ExitCode.MOUNT, "there was no mount after 0.1 s: try again with -d to see why\n")
+    assert wait_gone([int(child)], LIMIT) == set()
+
+
+LONG = """
+import sys
+from smbfuse.cli.daemon import Outcome, in_background
+outcome = in_background(lambda ready: Outcome(32, "é" * 3000 + "x"))
+print(outcome.status, outcome.line[:5], len(outcome.line))
+"""
+
+
+def test_a_line_too_long_for_the_pipe_is_cut() -> None:
+    result = subprocess.run([sys.executable, "-c", LONG], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT)
+    assert (result.stdout, result.stderr) == ("32 ééééé 2000\n", "")
+
+
 def passwords(tmp_path: Path) -> Iterator[tuple[str, list[str], dict[str, str]]]:
     file = tmp_path / "credentials"
     file.write_text(f"password={SECRET}\n")
