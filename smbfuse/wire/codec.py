@@ -122,7 +122,10 @@ def length_of(name: str, *, unit: int = 1, shift: int = 0, split: bool = False, 
 
 
 def total_of(name: str, *, default: int = 0) -> Any:  # noqa: ANN401 - as dataclasses.field
-    """A number of its own, by default the length of a tail: the encoder fills that in where it is 0."""
+    """A number of its own, by default the length of a tail: the encoder fills that in where it is 0.
+
+    Say `default=0` in the declaration too: type checkers look for it there.
+    """
     return field(default=default, repr=False, metadata={"total_of": name})
 
 

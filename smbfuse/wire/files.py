@@ -141,7 +141,7 @@ class NtCreateAndXRequest(AndXBody):
     """
 
     reserved: U8 = 0
-    name_length: U16 = total_of("file_name")
+    name_length: U16 = total_of("file_name", default=0)
     flags: U32 = 0
     root_directory_fid: U32 = 0
     desired_access: U32

@@ -20,6 +20,9 @@ from smbfuse.wire.text import UNICODE, TextCodec
 MAX_FRAME: Final = 0xFF_FFFF
 """Largest message the transport's length field can hold: servers use 24 bits, RFC 1002 had 17."""
 
+MAX_MEMBERS: Final = 32
+"""Longest AndX chain decoded. Real ones have up to four members; a hostile one could have ten thousand."""
+
 _link: Final = struct.Struct("<BBH")
 
 
@@ -68,8 +71,11 @@ class Message:
 
 def _class_of(command: int, buf: Buffer, pos: int, header: Header) -> type[Body]:
     reply, words = header.reply, buf[pos]
+    stop = pos + 1 + 2 * words
+    if stop > len(buf):
+        raise WireError("parameter words are cut short")
     for made, when in BODIES.get((command, reply, words), ()):
-        if when is None or when(header.flags2, bytes(buf[pos + 1 : pos + 1 + 2 * words])):
+        if when is None or when(header.flags2, bytes(buf[pos + 1 : stop])):
             return made
     variable = VARIABLE.get((command, reply))
     if variable is not None and words >= variable.WORD_COUNT:
@@ -83,7 +89,7 @@ def decode(buf: Buffer) -> Message:
     text = header.text
     members: list[tuple[int, Body]] = []
     command, pos = header.command, HEADER_SIZE
-    while True:
+    while len(members) < MAX_MEMBERS:
         if pos >= len(buf):
             raise WireError("message ends before its parameter words")
         made = _class_of(command, buf, pos, header)
@@ -94,6 +100,7 @@ def decode(buf: Buffer) -> Message:
         if body.andx_offset <= pos:
             raise WireError("AndX chain does not advance")
         command, pos = body.andx_command, body.andx_offset
+    raise WireError(f"AndX chain has more than {MAX_MEMBERS} members")
 
 
 def encode(header: Header, *bodies: Body) -> list[Buffer]:

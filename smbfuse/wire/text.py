@@ -57,10 +57,7 @@ class _Utf16(TextCodec):
             raise WireError(f"text is not UTF-16: {exc}") from None
 
     def encode(self, value: str) -> bytes:
-        try:
-            return _utf16_encode(value, "surrogatepass")[0]
-        except UnicodeError as exc:
-            raise WireError(f"{value!r} cannot be written in UTF-16: {exc}") from None
+        return _utf16_encode(value, "surrogatepass")[0]
 
     def find_end(self, raw: bytes, start: int, stop: int) -> int:
         at = raw.find(b"\0\0", start, stop)

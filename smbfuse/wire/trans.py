@@ -36,8 +36,8 @@ from smbfuse.wire.const import (
 class TransactionRequest(Body):
     """SMB_COM_TRANSACTION request: [MS-CIFS] 2.2.4.33.1. `timeout` in milliseconds."""
 
-    total_parameter_count: U16 = total_of("parameters")
-    total_data_count: U16 = total_of("data")
+    total_parameter_count: U16 = total_of("parameters", default=0)
+    total_data_count: U16 = total_of("data", default=0)
     max_parameter_count: U16
     max_data_count: U16
     max_setup_count: U8 = 0
@@ -63,8 +63,8 @@ class TransactionRequest(Body):
 class TransactionResponse(Body):
     """SMB_COM_TRANSACTION response, or one part of it: [MS-CIFS] 2.2.4.33.2."""
 
-    total_parameter_count: U16 = total_of("parameters")
-    total_data_count: U16 = total_of("data")
+    total_parameter_count: U16 = total_of("parameters", default=0)
+    total_data_count: U16 = total_of("data", default=0)
     reserved1: U16 = 0
     parameter_count: U16 = length_of("parameters")
     parameter_offset: U16 = offset_of("parameters")
@@ -106,8 +106,8 @@ class Trans2Request(Body):
     The document's Name, one zero byte, is taken as part of `pad1`.
     """
 
-    total_parameter_count: U16 = total_of("parameters")
-    total_data_count: U16 = total_of("data")
+    total_parameter_count: U16 = total_of("parameters", default=0)
+    total_data_count: U16 = total_of("data", default=0)
     max_parameter_count: U16
     max_data_count: U16
     max_setup_count: U8 = 0
@@ -137,8 +137,8 @@ class Trans2Request(Body):
 class Trans2Response(Body):
     """SMB_COM_TRANSACTION2 response, or one part of it: [MS-CIFS] 2.2.4.46.2."""
 
-    total_parameter_count: U16 = total_of("parameters")
-    total_data_count: U16 = total_of("data")
+    total_parameter_count: U16 = total_of("parameters", default=0)
+    total_data_count: U16 = total_of("data", default=0)
     reserved1: U16 = 0
     parameter_count: U16 = length_of("parameters")
     parameter_offset: U16 = offset_of("parameters")
@@ -180,8 +180,8 @@ class NtTransactRequest(Body):
 
     max_setup_count: U8 = 0
     reserved1: U16 = 0
-    total_parameter_count: U32 = total_of("parameters")
-    total_data_count: U32 = total_of("data")
+    total_parameter_count: U32 = total_of("parameters", default=0)
+    total_data_count: U32 = total_of("data", default=0)
     max_parameter_count: U32
     max_data_count: U32
     parameter_count: U32 = length_of("parameters")
@@ -202,8 +202,8 @@ class NtTransactResponse(Body):
     """SMB_COM_NT_TRANSACT response, or one part of it: [MS-CIFS] 2.2.4.62.2."""
 
     reserved1: Raw3 = bytes(3)
-    total_parameter_count: U32 = total_of("parameters")
-    total_data_count: U32 = total_of("data")
+    total_parameter_count: U32 = total_of("parameters", default=0)
+    total_data_count: U32 = total_of("data", default=0)
     parameter_count: U32 = length_of("parameters")
     parameter_offset: U32 = offset_of("parameters")
     parameter_displacement: U32 = 0
