@@ -69,29 +69,34 @@ class Engine:
         """Enter a request that will be answered. Returns its MID and the parts of its frame, to be sent at once."""
         pending = Pending(bodies[0].COMMAND, None, owner, rest, tid, uid, flags2)
         mid = self.mids.add(pending)
-        frame, number = self._frame(bodies, mid, tid, uid, flags2, answers=True)
+        frame, number = self._frame(bodies, mid, tid, uid, flags2)
         pending.number = number
         return mid, frame
 
     def proceed(self, mid: int) -> list[list[Buffer]]:
-        """Frames of the secondary requests, after Interim. They take the first one's MID and are not answered."""
+        """Frames of the secondary requests, after Interim. They bear the first one's MID; the last one is answered."""
         pending = self.mids.pending[mid]
         rest, pending.rest = pending.rest, []
-        return [self._frame((b,), mid, pending.tid, pending.uid, pending.flags2, answers=False)[0] for b in rest]
+        frames = []
+        for body in rest:
+            # smbd 4.17 signs the answer with the number that follows the last secondary's.
+            frame, pending.number = self._frame((body,), mid, pending.tid, pending.uid, pending.flags2)
+            frames.append(frame)
+        return frames
 
     def unanswered(self, body: Body, *, tid: int, uid: int, mid: int = OPLOCK_BREAK_MID) -> list[Buffer]:
         """Frame of a message that gets no answer: the acknowledgement of an oplock break."""
-        return self._frame((body,), mid, tid, uid, 0, answers=False)[0]
+        return self._frame((body,), mid, tid, uid, 0)[0]
 
     def cancel(self, mid: int) -> list[Buffer] | None:
         """Frame of NT_CANCEL for a pending request, or None if it is answered already. [MS-CIFS] 2.2.4.65."""
         pending = self.mids.pending.get(mid)
         if pending is None:
             return None
-        return self._frame((NtCancelRequest(),), mid, pending.tid, pending.uid, 0, answers=False)[0]
+        return self._frame((NtCancelRequest(),), mid, pending.tid, pending.uid, 0)[0]
 
     def _frame(
-        self, bodies: tuple[Body, ...], mid: int, tid: int, uid: int, flags2: int, *, answers: bool
+        self, bodies: tuple[Body, ...], mid: int, tid: int, uid: int, flags2: int
     ) -> tuple[list[Buffer], int | None]:
         header = Header(
             command=bodies[0].COMMAND,
@@ -106,7 +111,7 @@ class Engine:
         parts = encode(header, *bodies)
         number = None
         if self.signer is not None:
-            taken = self.signer.take(answers)
+            taken = self.signer.take(header.command)
             self.signer.sign(parts, taken)
             number = taken + 1
         return [transport_length(sum(map(len, parts))), *parts], number

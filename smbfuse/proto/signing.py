@@ -1,7 +1,8 @@
 """Message signing: MD5 MACs over sequence numbers. [MS-CIFS] 3.1.4.1, 3.1.5.1, [MS-SMB] 3.1.4.1.
 
 Numbers follow the order on the wire, so only the engine hands them out, at the moment in which a message is queued: a
-request takes two (its own and its answer's), a message that gets no answer takes one.
+message takes two (its own and its answer's), also one that gets no answer; only NT_CANCEL takes one. So the server
+counts: [MS-CIFS] 3.3.5.2.3, and smbd 4.17 too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hmac
 import struct
 from typing import TYPE_CHECKING, Final
 
+from smbfuse.wire.const import SMB_COM_NT_CANCEL
 from smbfuse.wire.header import SIGNATURE_AT
 
 if TYPE_CHECKING:
@@ -32,10 +34,10 @@ class Signer:
     def __repr__(self) -> str:
         return f"Signer(next_number={self.next_number})"
 
-    def take(self, answers: bool) -> int:
-        """The number of the next message to be sent; `answers` says whether an answer is to come."""
+    def take(self, command: int) -> int:
+        """The number of the next message to be sent, which begins with this command."""
         number = self.next_number
-        self.next_number += 2 if answers else 1
+        self.next_number += 1 if command == SMB_COM_NT_CANCEL else 2
         return number
 
     def sign(self, parts: list[Buffer], number: int) -> None:
