@@ -1,11 +1,12 @@
 """Transactions in several parts, both ways. [MS-CIFS] 3.2.5.1.4 (receiving), 3.2.4.1.5 and 2.2.4.46.2 (sending).
 
 A server splits an answer by our MaxBufferSize; parts may come in any order, and the totals may shrink from one part to
-the next. Parts that do not overlap and add up to the total leave no hole, so both are checked.
+the next. Parts that do not overlap, lie below the total and add up to it leave no hole, so all three are checked.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -40,27 +41,37 @@ class Part:
 class _Block:
     """One of the two byte blocks as it fills up."""
 
-    __slots__ = ("buffer", "got", "spans", "what")
+    __slots__ = ("_ends", "_starts", "buffer", "got", "what")
 
     def __init__(self, what: str) -> None:
         self.what = what
         self.buffer = bytearray()
-        self.spans: list[tuple[int, int]] = []
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        """Of what is there, sorted: a server that sends byte by byte must not make the check for overlaps slow."""
         self.got = 0
 
     def put(self, start: int, chunk: bytes, total: int) -> None:
         stop = start + len(chunk)
         if total > MAX_TRANSACTION or stop > total or self.got + len(chunk) > total:
             raise RemoteProtocolError(f"transaction {self.what} go past their total")
-        if any(start < end and begin < stop for begin, end in self.spans):
-            raise RemoteProtocolError(f"transaction {self.what} overlap")
         if not chunk:
             return
+        at = bisect_right(self._starts, start)
+        if (at and self._ends[at - 1] > start) or (at < len(self._starts) and self._starts[at] < stop):
+            raise RemoteProtocolError(f"transaction {self.what} overlap")
+        self._starts.insert(at, start)
+        self._ends.insert(at, stop)
         if len(self.buffer) < stop:
             self.buffer.extend(bytes(stop - len(self.buffer)))
         self.buffer[start:stop] = chunk
-        self.spans.append((start, stop))
         self.got += len(chunk)
+
+    def complete(self, total: int) -> bool:
+        """Whether all of it is there. RemoteProtocolError where a total shrank below what came already."""
+        if len(self.buffer) > total:
+            raise RemoteProtocolError(f"transaction {self.what} go past their total")
+        return self.got == total
 
 
 @dataclass(slots=True)
@@ -80,7 +91,8 @@ class Assembly:
         self.setup = self.setup or part.setup
         self._parameters.put(part.parameter_displacement, part.parameters, part.total_parameters)
         self._data.put(part.data_displacement, part.data, part.total_data)
-        if self._parameters.got < part.total_parameters or self._data.got < part.total_data:
+        parameters_complete = self._parameters.complete(part.total_parameters)
+        if not self._data.complete(part.total_data) or not parameters_complete:
             return None
         return Transaction(self.setup, bytes(self._parameters.buffer), bytes(self._data.buffer))
 
