@@ -97,6 +97,6 @@ def allows_others(choices: Choices, caller: Caller) -> bool:
 
 
 def _fuse_options(choices: Choices, caller: Caller) -> tuple[str, ...]:
-    """Flags for libfuse. Users may not have suid and dev; mount.fuse asks for them without being told to."""
+    """Flags for libfuse. fusermount3 takes suid and dev from nobody but root."""
     forbidden = set() if caller.is_root else {"suid", "dev"}
     return tuple(sorted(set(choices.kernel_flags.values()) - forbidden))

@@ -123,7 +123,12 @@ def _flag(names: str, target: str, text: str, sets: object = True) -> Option:
 
 def _kernel(slot: str, **flags: str) -> Iterator[Option]:
     for name, text in flags.items():
-        yield Option(names=(name,), verdict=Verdict.SUPPORT, text=text, field="kernel_flags", slot=slot)
+        yield Option(names=(name,), verdict=Verdict.SUPPORT, text=text, field="kernel_flags", slot=slot, sets=name)
+
+
+def _permission(flag: str, name: str, text: str) -> Option:
+    """A flag for the kernel that goes by a name of ours."""
+    return Option(names=(name,), verdict=Verdict.SUPPORT, text=text, field="kernel_flags", slot=flag, sets=flag)
 
 
 def _ignore(names: str, text: str = "") -> Option:
@@ -189,9 +194,13 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _flag("nofail", "nofail", "exit 0 when the server cannot be reached"),
     _flag("sloppy", "sloppy", "pass over unknown options, as -s does"),
     _flag("debug", "debug", "log each request, stay in the foreground, as -d does"),
-    # the kernel's business
-    *_kernel("suid", suid="honour set-user-id bits", nosuid="ignore set-user-id bits (default)"),
-    *_kernel("dev", dev="honour device nodes", nodev="ignore device nodes (default)"),
+    # the kernel's business. suid and dev do nothing: mount(8) adds both to user=NAME, and mount.fuse to everything,
+    # so they are no wish of anybody's; and a stranger on the way to an SMB1 server could make files of either kind.
+    _permission("suid", "allow_suid", "honour set-user-id bits: only if you trust server and network"),
+    *_kernel("suid", nosuid="ignore set-user-id bits (default)"),
+    _permission("dev", "allow_dev", "honour device nodes: only if you trust server and network"),
+    *_kernel("dev", nodev="ignore device nodes (default)"),
+    _ignore("suid dev"),
     *_kernel("exec", exec="programs may be run (default)", noexec="programs may not be run"),
     *_kernel("atime", atime="undo noatime", noatime="reading leaves access times alone"),
     *_kernel("sync", sync="each write waits", **{"async": "undo sync"}),
@@ -344,7 +353,7 @@ def _apply(choices: Choices, option: Option, name: str, text: str | None) -> Non
         case Verdict.IGNORE | Verdict.WARN:
             choices.ignored.append(name)
         case Verdict.SUPPORT if option.slot:
-            choices.kernel_flags[option.slot] = name
+            choices.kernel_flags[option.slot] = str(option.sets)
         case Verdict.SUPPORT:
             setattr(choices, option.field, _value_of(option, name, text))
 

@@ -46,7 +46,8 @@ CHOICES = [
     ("prefixpath=a/b,unc=//a/b", {"prefixpath": "a/b", "unc": "//a/b"}),
     ("fsname=x=y", {"fsname": "x=y"}),
     ("nofail,debug", {"nofail": True, "debug": True}),
-    ("dev,suid,nosuid,noatime", {"kernel_flags": {"dev": "dev", "suid": "nosuid", "atime": "noatime"}}),
+    ("allow_dev,allow_suid,nosuid,noatime", {"kernel_flags": {"dev": "dev", "suid": "nosuid", "atime": "noatime"}}),
+    ("rw,user=x,exec,suid,dev,dev,suid", {"username": "x", "kernel_flags": {"exec": "exec"}}),  # as mount.fuse calls
 ]
 
 
