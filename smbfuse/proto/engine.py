@@ -69,8 +69,11 @@ class Engine:
         """Enter a request that will be answered. Returns its MID and the parts of its frame, to be sent at once."""
         pending = Pending(bodies[0].COMMAND, None, owner, rest, tid, uid, flags2)
         mid = self.mids.add(pending)
-        frame, number = self._frame(bodies, mid, tid, uid, flags2)
-        pending.number = number
+        try:
+            frame, pending.number = self._frame(bodies, mid, tid, uid, flags2)
+        except BaseException:  # a name or number that cannot be written: nothing was sent, nothing will be answered
+            del self.mids.pending[mid]
+            raise
         return mid, frame
 
     def proceed(self, mid: int) -> list[list[Buffer]]:
@@ -109,12 +112,13 @@ class Engine:
             mid=mid,
         )
         parts = encode(header, *bodies)
+        length = transport_length(sum(map(len, parts)))
         number = None
         if self.signer is not None:
             taken = self.signer.take(header.command)
             self.signer.sign(parts, taken)
             number = taken + 1
-        return [transport_length(sum(map(len, parts))), *parts], number
+        return [length, *parts], number
 
     # --- incoming
 
