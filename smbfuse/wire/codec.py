@@ -268,6 +268,8 @@ class _Writer:
         self.setup = next((name for name, tail in self.tails if tail.extent == "setup"), None)
         if framed and self.layout.size % 2:
             raise TypeError(f"{made.__name__}: parameter words have an odd size")
+        if self.offsets.keys() - {self._after(name) for name, tail in self.tails if tail.extent == "gap"}:
+            raise TypeError(f"{made.__name__}: a part with an offset needs a Gap in front")
         self.words = self.layout.size // 2 if words is None else words
 
     def _add(self, name: str, mark: Fixed | Tail, metadata: Mapping[str, Any]) -> None:
@@ -419,11 +421,6 @@ class _Writer:
     def _decode_counted(self, name: str, tail: Tail) -> Iterator[str]:
         limit = "limit" if tail.extent == "payload" else "end"
         yield f"n = {self._length(name)}"
-        if name in self.offsets:
-            # Where a part is empty its offset means nothing, and servers write all sorts of things there.
-            yield f"if n and self.{self.offsets[name][0]} < pos:"
-            yield f"    raise WireError('{self.made.__name__}.{name} overlaps what is before it')"
-            yield f"if n: pos = self.{self.offsets[name][0]}"
         if tail.aligned:
             yield "if n and text.width == 2 and pos & 1: pos += 1"
         yield "stop = pos + n"
@@ -454,7 +451,10 @@ class _Writer:
         yield f"self.{name} = {self._decoded(name, tail, 'buf[pos:end]')}; pos = end"
 
     def _decode_gap(self, name: str, tail: Tail) -> Iterator[str]:
-        """A gap ends where the next tail begins, and is none where that is empty: leftovers go to what follows."""
+        """A gap ends where the next tail begins, and is none where that is empty: leftovers go to what follows.
+
+        The offset of an empty tail means nothing, and servers write all sorts of things there.
+        """
         after = self._after(name)
         limit = "limit" if dict(self.tails)[after].extent == "payload" else "end"
         yield f"self.{name} = None"
@@ -532,7 +532,10 @@ def _guarded(condition: str, lines: list[str]) -> list[str]:
 
 
 def _swap(value: int) -> int:
-    return value >> 32 | (value & 0xFFFF_FFFF) << 32
+    high, low = value >> 32, value & 0xFFFF_FFFF
+    if not 0 <= high <= 0xFFFF_FFFF:
+        raise struct.error("number is not one of 64 bits")
+    return low << 32 | high
 
 
 _SPACE: Final[dict[str, Any]] = {

@@ -9,12 +9,14 @@ import pytest
 
 from smbfuse.ntstatus import status_name
 from smbfuse.wire import const, infolevels, setup, trans
+from smbfuse.wire.codec import WireStruct
 from smbfuse.wire.const import SMB_FLAGS2_SMB_SECURITY_SIGNATURE
 from smbfuse.wire.frame import Message, RawBody, decode, encode
 from smbfuse.wire.header import SIGNATURE_AT
+from smbfuse.wire.unixlevels import PosixAcl, PosixOpenResponse
 from tests import captures
 from tests.captures import Captured
-from tests.wire.transactions import exchanges, pieces
+from tests.wire.transactions import Piece, exchanges, pieces
 
 ANDX_CHAINS = "16c-andx-failed-chained-read-samba-bug"
 UNDECODABLE = {
@@ -113,6 +115,28 @@ def test_every_level_that_a_client_here_used_is_declared() -> None:
     declared = {made.__name__ for table in tables for made in table.values()}
     assert declared - met.keys() == {"FileAllocationInfo"}
     assert met["FileBothDirectoryInfo"] > 100
+
+
+def pieces_of(made: type[WireStruct]) -> list[Piece]:
+    found = (exchanges(captures.messages(name), undecodable) for name in captures.names())
+    return [piece for some in found for exchange in some for piece in pieces(exchange) if piece.made is made]
+
+
+def test_attributes_in_answers_to_posix_open() -> None:
+    opened = [PosixOpenResponse.unpack(piece.raw) for piece in pieces_of(PosixOpenResponse)]
+    assert {answer.basic().file_type for answer in opened if answer.information_level == 0x200} == {  # type: ignore[union-attr] # for 0x200 there are attributes
+        const.UNIX_TYPE_FILE,
+        const.UNIX_TYPE_DIR,
+    }
+    bare = PosixOpenResponse(oplock_flags=0, fid=1, create_action=1, information_level=0xFFFF)
+    assert bare.basic() is None
+
+
+def test_posix_acls_have_an_entry_for_the_owner() -> None:
+    for piece in pieces_of(PosixAcl):
+        acl = PosixAcl.unpack(piece.raw)
+        assert len(acl.aces()) == acl.access_count + acl.default_count
+        assert acl.aces()[0].tag == 1
 
 
 def test_joined_transactions_have_all_that_was_announced() -> None:

@@ -198,9 +198,22 @@ def test_every_body_is_entered_once() -> None:
     assert {made for made in STRUCTURES if issubclass(made, Body)} == set(entered)
 
 
-def test_values_that_do_not_fit() -> None:
-    with pytest.raises(WireError, match=r"Header: a value does not fit"):
-        Header(command=256).pack()
+def numeric_fields(made: type[WireStruct]) -> list[str]:
+    hints = get_type_hints(made, include_extras=True)
+    marks = {f.name: hints[f.name].__metadata__[0] for f in fields(made) if f.init}  # type: ignore[arg-type] # a dataclass
+    return [name for name, mark in marks.items() if isinstance(mark, Fixed) and not mark.code.endswith("s")]
+
+
+@pytest.mark.parametrize("made", [made for made in STRUCTURES if numeric_fields(made)], ids=lambda made: made.__name__)
+@given(data=st.data())
+def test_numbers_that_do_not_fit(made: type[WireStruct], data: st.DataObject) -> None:
+    value = data.draw(instances(made, UNICODE))
+    setattr(value, data.draw(st.sampled_from(numeric_fields(made))), 1 << 64)
+    with pytest.raises(WireError, match=f"{made.__name__}: a value does not fit"):
+        value.pack()
+
+
+def test_bytes_that_do_not_fit() -> None:
     with pytest.raises(WireError, match="must have 16 bytes"):
         _made("NegotiateExtendedResponse")(  # type: ignore[call-arg] # by name
             dialect_index=0, security_mode=3, max_mpx_count=1, max_buffer_size=1, capabilities=0, server_guid=b"short"
@@ -213,6 +226,14 @@ def test_fields_must_say_how_they_end() -> None:
 
         @codec.wire
         class NoLength(WireStruct):
+            data: codec.Blob
+
+    with pytest.raises(TypeError, match="needs a Gap"):
+
+        @codec.wire
+        class NoGap(WireStruct):
+            data_offset: codec.U16 = codec.offset_of("data")
+            data_length: codec.U16 = codec.length_of("data")
             data: codec.Blob
 
     with pytest.raises(TypeError, match="odd size"):

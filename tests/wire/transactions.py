@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from smbfuse.wire import const, filelevels, infolevels, trans, trans2
+from smbfuse.wire import const, filelevels, infolevels, trans, trans2, unixlevels
 from smbfuse.wire.chains import iter_entries, pack_entries
 from smbfuse.wire.codec import WireStruct
 from smbfuse.wire.frame import decode
@@ -166,6 +166,7 @@ def _levels(exchange: Exchange, subcommand: int) -> Iterator[tuple[dict[int, typ
         yield infolevels.QUERY, "answer", received, 8 if streams else 0
     elif subcommand in _SET:
         yield infolevels.SET, "set", sent, 0
+        yield {const.SMB_POSIX_PATH_OPEN: unixlevels.PosixOpenResponse}, "opened", received, 0
     elif subcommand == const.TRANS2_QUERY_FS_INFORMATION:
         yield infolevels.QUERY_FS, "fs", received, 0
     elif subcommand == const.TRANS2_SET_FS_INFORMATION:
