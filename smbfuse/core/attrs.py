@@ -1,0 +1,183 @@
+"""What is known of a file: the server's metadata in one form, and how it looks to programs.
+
+`Attributes` is what the server said, `Stat` what a program sees after the mount's policy (owner, modes) was applied.
+Times are nanoseconds since 1970; sizes are bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from smbfuse.wire.const import (
+    FILE_ATTRIBUTE_DIRECTORY,
+    FILE_ATTRIBUTE_READONLY,
+    UNIX_TYPE_BLKDEV,
+    UNIX_TYPE_CHARDEV,
+    UNIX_TYPE_DIR,
+    UNIX_TYPE_FIFO,
+    UNIX_TYPE_FILE,
+    UNIX_TYPE_SOCKET,
+    UNIX_TYPE_SYMLINK,
+)
+from smbfuse.wire.text import filetime_to_ns
+
+if TYPE_CHECKING:
+    from smbfuse.settings import MountSettings
+    from smbfuse.wire.unixlevels import FileUnixBasic
+
+BLOCK: Final = 512
+"""Unit of st_blocks."""
+
+
+@dataclass(slots=True)
+class Attributes:
+    """Metadata of one file as its server tells it. None: the server does not tell."""
+
+    kind: int
+    """S_IFREG, S_IFDIR, ..."""
+    size: int
+    allocated: int
+    """Bytes on the server's disk."""
+    atime_ns: int
+    mtime_ns: int
+    ctime_ns: int
+    btime_ns: int | None = None
+    file_id: int = 0
+    """The server's number of the file; 0: it has none."""
+    permissions: int | None = None
+    st_uid: int | None = None
+    st_gid: int | None = None
+    nlink: int = 1
+    rdev: int = 0
+    dos: int | None = None
+    """ext_file_attributes: FILE_ATTRIBUTE_READONLY, FILE_ATTRIBUTE_HIDDEN, ..."""
+
+    @property
+    def is_dir(self) -> bool:
+        return self.kind == stat.S_IFDIR
+
+
+class Stat(NamedTuple):
+    """What stat(2) answers, but for the inode number."""
+
+    mode: int
+    nlink: int
+    st_uid: int
+    st_gid: int
+    rdev: int
+    size: int
+    blocks: int
+    atime_ns: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerPolicy:
+    """Who owns what, with which permissions, where the server does not say or shall not be asked."""
+
+    st_uid: int
+    st_gid: int
+    force_uid: bool
+    force_gid: bool
+    file_mode: int
+    dir_mode: int
+
+    @classmethod
+    def of(cls, mount: MountSettings) -> OwnerPolicy:
+        """The policy that the mount options ask for."""
+        return cls(mount.st_uid, mount.st_gid, mount.force_uid, mount.force_gid, mount.file_mode, mount.dir_mode)
+
+    def permissions(self, attrs: Attributes) -> int:
+        """Permission bits. Without UNIX extensions the read-only attribute takes the write bits of a file away.
+
+        Not of a directory: there Windows uses the attribute as a mark for the Explorer, and it forbids nothing.
+        """
+        if attrs.permissions is not None:
+            return attrs.permissions
+        if attrs.is_dir:
+            return self.dir_mode
+        read_only = attrs.dos is not None and attrs.dos & FILE_ATTRIBUTE_READONLY
+        return self.file_mode & ~0o222 if read_only else self.file_mode
+
+    def stat(self, attrs: Attributes) -> Stat:
+        """How `attrs` look to programs."""
+        told_uid = None if self.force_uid else attrs.st_uid
+        told_gid = None if self.force_gid else attrs.st_gid
+        return Stat(
+            mode=attrs.kind | self.permissions(attrs),
+            nlink=max(attrs.nlink, 1),  # some servers say 0
+            st_uid=self.st_uid if told_uid is None else told_uid,
+            st_gid=self.st_gid if told_gid is None else told_gid,
+            rdev=attrs.rdev,
+            size=attrs.size,
+            blocks=-(-attrs.allocated // BLOCK),
+            atime_ns=attrs.atime_ns,
+            mtime_ns=attrs.mtime_ns,
+            ctime_ns=attrs.ctime_ns,
+        )
+
+
+class NtTimes(Protocol):
+    """What every NT structure with metadata has, under the names of the information levels."""
+
+    last_access_time: int
+    last_write_time: int
+    last_change_time: int
+    end_of_file: int
+    allocation_size: int
+    ext_file_attributes: int
+
+
+def from_nt(info: NtTimes, created: int, *, file_id: int = 0, nlink: int = 1) -> Attributes:
+    """Attributes from an entry of a listing, a query or the answer to an open. `created` is a FILETIME.
+
+    FAT servers have no times of access and change and send 0 for them: the time of writing stands in.
+    """
+    dos = info.ext_file_attributes
+    written = info.last_write_time
+    is_dir = bool(dos & FILE_ATTRIBUTE_DIRECTORY)
+    return Attributes(
+        kind=stat.S_IFDIR if is_dir else stat.S_IFREG,
+        size=0 if is_dir else info.end_of_file,
+        allocated=info.allocation_size,
+        atime_ns=filetime_to_ns(info.last_access_time or written),
+        mtime_ns=filetime_to_ns(written),
+        ctime_ns=filetime_to_ns(info.last_change_time or written),
+        btime_ns=filetime_to_ns(created) if created else None,
+        file_id=file_id,
+        nlink=nlink,
+        dos=dos,
+    )
+
+
+_UNIX_KINDS: Final = {
+    UNIX_TYPE_FILE: stat.S_IFREG,
+    UNIX_TYPE_DIR: stat.S_IFDIR,
+    UNIX_TYPE_SYMLINK: stat.S_IFLNK,
+    UNIX_TYPE_CHARDEV: stat.S_IFCHR,
+    UNIX_TYPE_BLKDEV: stat.S_IFBLK,
+    UNIX_TYPE_FIFO: stat.S_IFIFO,
+    UNIX_TYPE_SOCKET: stat.S_IFSOCK,
+}
+
+
+def from_unix(info: FileUnixBasic) -> Attributes:
+    """Attributes from the UNIX extensions, which tell everything but the time of creation."""
+    return Attributes(
+        kind=_UNIX_KINDS.get(info.file_type, stat.S_IFREG),
+        size=info.end_of_file,
+        allocated=info.number_of_bytes,
+        atime_ns=filetime_to_ns(info.last_access_time),
+        mtime_ns=filetime_to_ns(info.last_modification_time),
+        ctime_ns=filetime_to_ns(info.last_status_change),
+        file_id=info.unique_id,
+        permissions=info.permissions & 0o7777,
+        st_uid=info.uid & 0xFFFF_FFFF,
+        st_gid=info.gid & 0xFFFF_FFFF,
+        nlink=info.number_of_links,
+        rdev=os.makedev(info.device_major & 0xFFF, info.device_minor & 0xFFFFF),
+    )

@@ -1,0 +1,117 @@
+"""What the file system asks of a server, in POSIX terms; how it is said in SMB differs by what the server can.
+
+`NtBackend` (nt.py) speaks the information levels that every NT LM 0.12 server has, `UnixBackend` (unix.py) the UNIX
+extensions. Paths are the server's (`path`). Statuses come up as StatusError; `vfs.py` makes errnos of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from smbfuse.client.tree import ServerPath
+from smbfuse.core.names import NameStyle, is_snapshot
+
+if TYPE_CHECKING:
+    from smbfuse.client.openfile import OpenFile
+    from smbfuse.core.attrs import Attributes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What setattr changes; None leaves a thing as it is. Times are nanoseconds since 1970."""
+
+    size: int | None = None
+    permissions: int | None = None
+    st_uid: int | None = None
+    st_gid: int | None = None
+    atime_ns: int | None = None
+    mtime_ns: int | None = None
+
+    @property
+    def only_size(self) -> bool:
+        return self == Change(size=self.size)
+
+
+class Space(NamedTuple):
+    """What statfs tells: bytes per unit, and counts of units and of file nodes (0 where the server does not say)."""
+
+    unit: int
+    total: int
+    free: int
+    available: int
+    nodes: int
+    free_nodes: int
+
+
+class Pages(Protocol):
+    """A directory as it comes in. `next_page` gives (name as programs see it, attributes); empty at the end."""
+
+    async def next_page(self) -> list[tuple[str, Attributes]]: ...
+
+    async def close(self) -> None: ...
+
+
+class Backend(Protocol):
+    """The server's side of the file system."""
+
+    style: NameStyle
+
+    async def stat(self, path: ServerPath) -> Attributes: ...
+
+    async def stat_open(self, file: OpenFile) -> Attributes: ...
+
+    def list(self, path: ServerPath) -> Pages: ...
+
+    async def open(self, path: ServerPath, read: bool, write: bool) -> OpenFile: ...
+
+    async def create(
+        self, path: ServerPath, read: bool, write: bool, permissions: int, exclusive: bool, truncate: bool
+    ) -> tuple[OpenFile, Attributes]: ...
+
+    async def change(
+        self, path: ServerPath, file: OpenFile | None, change: Change, before: Attributes | None
+    ) -> None: ...
+
+    async def make_directory(self, path: ServerPath, permissions: int) -> Attributes | None: ...
+
+    async def remove_directory(self, path: ServerPath) -> None: ...
+
+    async def unlink(self, path: ServerPath) -> None: ...
+
+    async def rename(self, old: ServerPath, new: ServerPath, replace: bool) -> None: ...
+
+    async def read_link(self, path: ServerPath) -> str: ...
+
+    async def make_symlink(self, path: ServerPath, target: str) -> None: ...
+
+    async def link(self, old: ServerPath, new: ServerPath) -> None: ...
+
+    async def space(self) -> Space: ...
+
+
+def server_path(components: list[str], style: NameStyle) -> ServerPath:
+    """The path of these components below the share's root.
+
+    A snapshot's token goes to the front, wherever the user typed it: smbd 4.17 takes it anywhere but as the last
+    component behind a directory's name.
+    """
+    tokens = [name for name in components if is_snapshot(name)]
+    if tokens:
+        components = [tokens[-1], *(name for name in components if not is_snapshot(name))]
+    text = style.separator + style.separator.join(
+        name if is_snapshot(name) else style.to_server(name) for name in components
+    )
+    return ServerPath(text, bool(tokens))
+
+
+def child(path: ServerPath, name: str, style: NameStyle) -> ServerPath:
+    """`name` below `path`, already in the server's spelling (a wildcard, a temporary name)."""
+    joint = "" if path.text.endswith(style.separator) else style.separator
+    return ServerPath(f"{path.text}{joint}{name}", path.snapshot)
+
+
+def split(path: ServerPath, style: NameStyle) -> tuple[ServerPath, str]:
+    """Directory and last component."""
+    head, _, name = path.text.rpartition(style.separator)
+    return ServerPath(head or style.separator, path.snapshot), name

@@ -1,0 +1,220 @@
+"""The inodes that the kernel knows: their numbers, their names, how often each was looked up.
+
+An inode is found by its number (that is all the kernel passes) and reaches the server by a path, made from its names up
+to the root. Numbers are the server's own file ids where it gives them, so that they are the same after a remount; where
+that would make two different files one (an id of 0, a snapshot of a file beside the file, an id that was given again),
+a number is made from the path. st_ino equal means: the same file.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from smbfuse.core.names import is_snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from smbfuse.core.attrs import Attributes
+    from smbfuse.core.metacache import Listing
+
+ROOT: Final = 1
+"""The number by which the kernel knows the root."""
+
+
+@dataclass(slots=True, eq=False)
+class Inode:
+    """One file or directory, as long as the kernel, a handle or a cached listing may name it."""
+
+    number: int
+    kind: int
+    """S_IFREG, S_IFDIR, ...: never changes; what else came to stand under the name is another inode."""
+    snapshot: bool = False
+    """Whether it is inside a snapshot: read-only, and never the same as its present self."""
+    names: dict[tuple[int, str], tuple[Inode, str]] = field(default_factory=dict)
+    """Each name known: (directory's number, the name as the server compares it) to the directory and the spelling.
+
+    The last one is used for paths.
+    """
+    lookups: int = 0
+    """How often the kernel was told of it; it is forgotten at 0."""
+    handles: int = 0
+    """Open files and directories."""
+    children: int = 0
+    """Inodes that have a name in it: it must outlive them."""
+    # What is cached of it; `metacache.py` alone writes these.
+    attrs: Attributes | None = None
+    attrs_until: float = 0.0
+    version: int = 0
+    """Counts our own changes: an answer to a question asked before a change must not be cached after it."""
+    listing: Listing | None = None
+
+    @property
+    def deleted(self) -> bool:
+        """Whether no name is left: only open handles reach it."""
+        return not self.names and self.number != ROOT
+
+
+class InodeTable:
+    """All inodes, by number and by (directory, name). `key` makes names equal that the server takes for the same."""
+
+    def __init__(self, root: Inode, key: Callable[[str], str]) -> None:
+        self.root = root
+        self._key = key
+        self._by_number: dict[int, Inode] = {root.number: root}
+        self._by_name: dict[tuple[int, str], Inode] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_number)
+
+    def __iter__(self) -> Iterator[Inode]:
+        return iter(self._by_number.values())
+
+    def get(self, number: int) -> Inode:
+        """The inode of this number. OSError(ESTALE) if the kernel names one that it was never told of."""
+        try:
+            return self._by_number[number]
+        except KeyError:
+            raise OSError(errno.ESTALE, f"no inode {number}") from None
+
+    def find(self, parent: Inode, name: str) -> Inode | None:
+        """The inode known under this name, if any."""
+        return self._by_name.get((parent.number, self._key(name)))
+
+    def components(self, inode: Inode) -> list[str]:
+        """Names from the root down. OSError(ENOENT) if the file was deleted, ELOOP if names go in a circle."""
+        found: list[str] = []
+        while inode is not self.root:
+            if not inode.names:
+                raise OSError(errno.ENOENT, "the file was deleted")
+            if len(found) > 2048:
+                raise OSError(errno.ELOOP, "names go in a circle")
+            inode, name = next(reversed(inode.names.values()))
+            found.append(name)
+        found.reverse()
+        return found
+
+    def parent(self, inode: Inode) -> Inode:
+        """The directory that it is in; the root for the root and for what was deleted."""
+        return next(reversed(inode.names.values()))[0] if inode.names else self.root
+
+    # --- entering
+
+    def enter(self, parent: Inode, name: str, attrs: Attributes) -> Inode:
+        """The inode that `name` in `parent` stands for, now that the server described it so.
+
+        What was known under the name before and is not the same file loses the name.
+        """
+        snapshot = parent.snapshot or is_snapshot(name)
+        known = self.find(parent, name)
+        if known is not None:
+            if known.kind == attrs.kind and self._same(known, attrs, parent, name):
+                self.link(known, parent, name)
+                return known
+            self.unlink(parent, name)
+        number = self._number(parent, name, attrs, snapshot)
+        inode = self._by_number.get(number)
+        if inode is None:
+            inode = Inode(number, attrs.kind, snapshot)
+            self._by_number[number] = inode
+        self.link(inode, parent, name)
+        return inode
+
+    def _same(self, known: Inode, attrs: Attributes, parent: Inode, name: str) -> bool:
+        """Whether a known inode is what the server describes: it has the number that this would get."""
+        return known.number in self._candidates(parent, name, attrs, known.snapshot)
+
+    def _candidates(self, parent: Inode, name: str, attrs: Attributes, snapshot: bool) -> Iterable[int]:
+        """Numbers for this file, best first."""
+        path = "/".join([*self.components(parent), name])
+        if attrs.file_id > ROOT:
+            if not snapshot:
+                yield attrs.file_id
+            yield _hashed(f"{path}\0{attrs.file_id}")
+        else:
+            yield _hashed(path)
+
+    def _number(self, parent: Inode, name: str, attrs: Attributes, snapshot: bool) -> int:
+        """The best number that does not make two different files one."""
+        for number in self._candidates(parent, name, attrs, snapshot):
+            other = self._by_number.get(number)
+            if other is None or self._may_share(other, attrs):
+                return number
+        salt = 0
+        while (number := _hashed(f"{parent.number}\0{name}\0{attrs.file_id}\0{salt}")) in self._by_number:
+            salt += 1
+        return number
+
+    @staticmethod
+    def _may_share(other: Inode, attrs: Attributes) -> bool:
+        """Whether a second name may belong to a known inode: a hard link of a file. A directory has one name only.
+
+        A deleted file whose id was given again is another file, and so is one of another kind.
+        """
+        return not other.deleted and other.kind == attrs.kind and not attrs.is_dir
+
+    def link(self, inode: Inode, parent: Inode, name: str) -> None:
+        """Give `inode` a further name, which becomes the one it is reached by."""
+        key = (parent.number, self._key(name))
+        if inode.names.pop(key, None) is not None:
+            inode.names[key] = (parent, name)
+            return
+        inode.names[key] = (parent, name)
+        self._by_name[key] = inode
+        parent.children += 1
+
+    def unlink(self, parent: Inode, name: str) -> Inode | None:
+        """Take a name away; the inode lives on while the kernel knows it."""
+        key = (parent.number, self._key(name))
+        inode = self._by_name.pop(key, None)
+        if inode is not None:
+            del inode.names[key]
+            parent.children -= 1
+            self.drop_unused(inode)
+            self.drop_unused(parent)
+        return inode
+
+    def rename(self, old_parent: Inode, old: str, new_parent: Inode, new: str) -> None:
+        """Move a name; what had the new name before loses it."""
+        inode = self.find(old_parent, old)
+        if self.find(new_parent, new) is not inode:
+            self.unlink(new_parent, new)
+        if inode is None:
+            return
+        self.link(inode, new_parent, new)
+        if (old_parent.number, self._key(old)) != (new_parent.number, self._key(new)):
+            self.unlink(old_parent, old)
+
+    # --- forgetting
+
+    def forget(self, number: int, count: int) -> None:
+        """The kernel gives back `count` lookups."""
+        inode = self._by_number.get(number)
+        if inode is not None:
+            inode.lookups = max(inode.lookups - count, 0)
+            self.drop_unused(inode)
+
+    def close(self, inode: Inode) -> None:
+        """A handle of it was closed."""
+        inode.handles -= 1
+        self.drop_unused(inode)
+
+    def drop_unused(self, inode: Inode) -> None:
+        """Drop an inode that nobody can name any more, and then perhaps its directories."""
+        if inode.lookups or inode.handles or inode.children or inode is self.root:
+            return
+        self._by_number.pop(inode.number, None)
+        names, inode.names = inode.names, {}
+        for key, (parent, _) in names.items():
+            del self._by_name[key]
+            parent.children -= 1
+            self.drop_unused(parent)
+
+
+def _hashed(text: str) -> int:
+    """A number above all real ones in practice, the same at every mount."""
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") | 1 << 63

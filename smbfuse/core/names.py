@@ -1,0 +1,89 @@
+"""File names: the kernel's bytes, our str, the server's characters. [MS-FSCC] 2.1.5, [MS-SMB] 2.2.1.1.1.
+
+Names are bytes at the kernel, UTF-8 by convention. A server without POSIX paths forbids some characters; they travel in
+the private range U+F001 to U+F029 that "Services for Mac" began and cifs.ko's `mapposix` uses, so that both see the
+same names. With POSIX paths every character but `/` and NUL is itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from dataclasses import dataclass
+from typing import Final
+
+SNAPSHOT: Final = re.compile(r"@GMT-\d{4}\.\d\d\.\d\d-\d\d\.\d\d\.\d\d")
+"""A previous-version token, [MS-SMB] 2.2.1.1.1; as a path component it reaches the snapshot of that time."""
+
+MAX_COMPONENT: Final = 255
+"""UTF-16 units of one name, and bytes of one name in Linux."""
+
+_RESERVED: Final = {i: 0xF000 + i for i in range(1, 32)} | {
+    ord(char): 0xF020 + index for index, char in enumerate('"*:<>?\\|')
+}
+_MAPPED: Final = {mapped: plain for plain, mapped in _RESERVED.items()}
+_SPACE_AT_END, _DOT_AT_END = "\uf028", "\uf029"
+
+
+def from_kernel(name: bytes) -> str:
+    """The name that the kernel gave. OSError(EILSEQ) if it is not UTF-8, ENAMETOOLONG if no server can hold it."""
+    if len(name) > MAX_COMPONENT:
+        raise OSError(errno.ENAMETOOLONG, "name too long")
+    try:
+        return name.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        raise OSError(errno.EILSEQ, "the name is not UTF-8") from None
+
+
+def to_kernel(name: str) -> bytes:
+    """Bytes for the kernel. Lone surrogates of Windows names survive as the three bytes that UTF-8 would give them."""
+    return name.encode("utf-8", "surrogatepass")
+
+
+def is_snapshot(name: str) -> bool:
+    """Whether this component is an @GMT token."""
+    return SNAPSHOT.fullmatch(name) is not None
+
+
+def acceptable(name: str) -> bool:
+    """Whether a name from the server may be shown to the kernel: no path, no end of string, no directory link."""
+    return bool(name) and name not in (".", "..") and "/" not in name and "\0" not in name
+
+
+@dataclass(frozen=True, slots=True)
+class NameStyle:
+    """How this server writes paths."""
+
+    separator: str = "\\"
+    mapped: bool = True
+    """Whether reserved characters travel in the private range."""
+    case_sensitive: bool = False
+
+    def to_server(self, name: str) -> str:
+        """One component as the server has it."""
+        if not self.mapped:
+            return name
+        name = name.translate(_RESERVED)
+        if name.endswith(" "):
+            return name[:-1] + _SPACE_AT_END
+        if name.endswith("."):
+            return name[:-1] + _DOT_AT_END
+        return name
+
+    def from_server(self, name: str) -> str:
+        """One component as programs see it."""
+        if not self.mapped:
+            return name
+        if name.endswith(_SPACE_AT_END):
+            name = name[:-1] + " "
+        elif name.endswith(_DOT_AT_END):
+            name = name[:-1] + "."
+        return name.translate(_MAPPED)
+
+    def key(self, name: str) -> str:
+        """What two names have in common when the server takes them for the same."""
+        return name if self.case_sensitive else name.casefold()
+
+
+WINDOWS_NAMES: Final = NameStyle()
+POSIX_NAMES: Final = NameStyle(separator="/", mapped=False, case_sensitive=True)

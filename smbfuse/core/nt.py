@@ -1,0 +1,379 @@
+"""The file system in NT information levels, as every NT LM 0.12 server has them."""
+
+from __future__ import annotations
+
+import errno
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+from smbfuse.core.attrs import Attributes, from_nt
+from smbfuse.core.backend import Change, Space, child, split
+from smbfuse.core.names import WINDOWS_NAMES, NameStyle, acceptable
+from smbfuse.errors import StatusError
+from smbfuse.ntstatus import (
+    STATUS_ACCESS_DENIED,
+    STATUS_CANNOT_DELETE,
+    STATUS_INVALID_INFO_CLASS,
+    STATUS_INVALID_LEVEL,
+    STATUS_INVALID_PARAMETER,
+    STATUS_NOT_IMPLEMENTED,
+    STATUS_NOT_SUPPORTED,
+    STATUS_OBJECT_NAME_COLLISION,
+    STATUS_OBJECT_NAME_NOT_FOUND,
+    STATUS_OS2_INVALID_LEVEL,
+)
+from smbfuse.wire.const import (
+    DELETE,
+    FILE_APPEND_DATA,
+    FILE_ATTRIBUTE_NORMAL,
+    FILE_ATTRIBUTE_READONLY,
+    FILE_CREATE,
+    FILE_CREATED,
+    FILE_NON_DIRECTORY_FILE,
+    FILE_OPEN,
+    FILE_OPEN_IF,
+    FILE_READ_ATTRIBUTES,
+    FILE_READ_DATA,
+    FILE_WRITE_ATTRIBUTES,
+    FILE_WRITE_DATA,
+)
+from smbfuse.wire.filelevels import (
+    FileAllInfo,
+    FileBasicInfo,
+    FileEndOfFileInfo,
+    FileInternalInfo,
+    FileRenameInformation,
+)
+from smbfuse.wire.files import NtCreateAndXExtendedResponse
+from smbfuse.wire.findlevels import FileBothDirectoryInfo, FileDirectoryInfo, FileIdFullDirectoryInfo
+from smbfuse.wire.fslevels import FsFullSizeInfo, FsSizeInfo
+from smbfuse.wire.text import ns_to_filetime
+
+if TYPE_CHECKING:
+    from smbfuse.client.openfile import OpenFile
+    from smbfuse.client.search import Search
+    from smbfuse.client.tree import ServerPath, Tree
+    from smbfuse.wire.codec import WireStruct
+
+UNKNOWN_LEVEL: Final = frozenset(
+    {
+        STATUS_INVALID_LEVEL,
+        STATUS_INVALID_INFO_CLASS,
+        STATUS_INVALID_PARAMETER,
+        STATUS_NOT_IMPLEMENTED,
+        STATUS_NOT_SUPPORTED,
+        STATUS_OS2_INVALID_LEVEL,
+    }
+)
+"""How servers say that they do not know an information level."""
+
+_FIND_LEVELS: Final[tuple[type[WireStruct], ...]] = (
+    FileIdFullDirectoryInfo,
+    FileBothDirectoryInfo,
+    FileDirectoryInfo,
+)
+"""Best first: the one with file ids, then what older servers know."""
+
+
+def access_mask(read: bool, write: bool) -> int:
+    """Rights to be asked for in an open: just those that the program's use needs, since more may be refused."""
+    wanted = FILE_READ_ATTRIBUTES
+    if read:
+        wanted |= FILE_READ_DATA
+    if write:
+        wanted |= FILE_WRITE_DATA | FILE_APPEND_DATA | FILE_WRITE_ATTRIBUTES
+    return wanted
+
+
+class NtPages:
+    """A listing in NT levels; falls back to an older level when the server does not know the one asked for."""
+
+    def __init__(self, backend: NtBackend, pattern: ServerPath, *, single: bool = False) -> None:
+        self._backend = backend
+        self._pattern = pattern
+        self._single = single
+        self._search = self._begin()
+        self._started = False
+
+    def _begin(self) -> Search[Any]:
+        level = _FIND_LEVELS[self._backend.find_level]
+        return self._backend.tree.search(self._pattern, level, single=self._single)
+
+    async def next_page(self) -> list[tuple[str, Attributes]]:
+        style = self._backend.style
+        while page := await self._next():
+            named = [(style.from_server(entry.file_name), entry) for entry in page]
+            found = [
+                (name, from_nt(entry, entry.creation_time, file_id=getattr(entry, "file_id", 0)))
+                for name, entry in named
+                if acceptable(name)
+            ]
+            if found:
+                return found
+        return []
+
+    async def _next(self) -> list[Any]:
+        while True:
+            try:
+                page = await self._search.next_page()
+            except StatusError as exc:
+                if self._started or exc.status not in UNKNOWN_LEVEL or not self._backend.older_find_level():
+                    raise
+                self._search = self._begin()
+            else:
+                self._started = True
+                return page
+
+    async def close(self) -> None:
+        await self._search.close()
+
+
+class NtBackend:
+    """What any NT LM 0.12 server can do."""
+
+    style: NameStyle = WINDOWS_NAMES
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.find_level = 0
+        """Index in _FIND_LEVELS of the level that the server is known (or hoped) to take."""
+        self._path_rename = True
+        """Whether FileRenameInformation by path is worth a try: Samba takes it, others want a FID."""
+        self._internal_info = True
+
+    # --- asking
+
+    async def stat(self, path: ServerPath) -> Attributes:
+        """Attributes of one path, in one request: a search for just this name, which tells the file id too.
+
+        The root of the share and of a snapshot have no name to search for.
+        """
+        if _is_root(path, self.style):
+            return await self._stat_all(path)
+        try:
+            page = await NtPages(self, path, single=True).next_page()
+        except StatusError as exc:
+            # Searching needs the right to list the directory, asking for one path does not.
+            if exc.status == STATUS_ACCESS_DENIED:
+                return await self._stat_all(path)
+            raise
+        if not page:
+            raise StatusError(STATUS_OBJECT_NAME_NOT_FOUND, "FIND_FIRST2", path.text)
+        return page[0][1]
+
+    async def _stat_all(self, path: ServerPath) -> Attributes:
+        info = await self.tree.query_path(path, FileAllInfo)
+        return from_nt(info, info.creation_time, nlink=info.number_of_links)
+
+    async def stat_open(self, file: OpenFile) -> Attributes:
+        """Attributes by FID: right also for sizes of files being written, which listings of Windows are late with."""
+        info = await self.tree.query_file(file.fid, FileAllInfo)
+        return from_nt(info, info.creation_time, nlink=info.number_of_links)
+
+    def list(self, path: ServerPath) -> NtPages:
+        return NtPages(self, child(path, "*", self.style))
+
+    def older_find_level(self) -> bool:
+        """Go down one level, for good; False if there is none."""
+        if self.find_level + 1 == len(_FIND_LEVELS):
+            return False
+        self.find_level += 1
+        return True
+
+    async def space(self) -> Space:
+        try:
+            full = await self.tree.query_fs(FsFullSizeInfo)
+            unit = full.sectors_per_allocation_unit * full.bytes_per_sector
+            return Space(
+                unit,
+                full.total_allocation_units,
+                full.actual_available_allocation_units,
+                full.caller_available_allocation_units,
+                0,
+                0,
+            )
+        except StatusError as exc:
+            if exc.status not in UNKNOWN_LEVEL:
+                raise
+        size = await self.tree.query_fs(FsSizeInfo)
+        unit = size.sectors_per_allocation_unit * size.bytes_per_sector
+        free = size.available_allocation_units
+        return Space(unit, size.total_allocation_units, free, free, 0, 0)
+
+    # --- opening
+
+    async def open(self, path: ServerPath, read: bool, write: bool) -> OpenFile:
+        file, _ = await self.tree.create(
+            path, access=access_mask(read, write), disposition=FILE_OPEN, options=FILE_NON_DIRECTORY_FILE
+        )
+        return file
+
+    async def create(
+        self, path: ServerPath, read: bool, write: bool, permissions: int, exclusive: bool, truncate: bool
+    ) -> tuple[OpenFile, Attributes]:
+        """Create, or open what is there. Truncating is a step of its own: FILE_OVERWRITE would drop attributes too."""
+        file, answer = await self.tree.create(
+            path,
+            access=access_mask(read, write),
+            disposition=FILE_CREATE if exclusive else FILE_OPEN_IF,
+            options=FILE_NON_DIRECTORY_FILE,
+            attributes=FILE_ATTRIBUTE_NORMAL if permissions & 0o200 else FILE_ATTRIBUTE_READONLY,
+        )
+        made = answer.create_disposition == FILE_CREATED
+        if truncate and not made and answer.end_of_file:
+            await self.tree.set_file(file.fid, FileEndOfFileInfo(end_of_file=0))
+            answer.end_of_file = 0
+        return file, from_nt(answer, answer.create_time, file_id=await self._file_id(file, answer))
+
+    async def _file_id(self, file: OpenFile, answer: object) -> int:
+        """The file's number; smbd 4.17 leaves it out of the answer to an open, so it has to be asked for."""
+        told = answer.file_id if isinstance(answer, NtCreateAndXExtendedResponse) else 0
+        if told or not self._internal_info or self.find_level:
+            return told
+        try:
+            return (await self.tree.query_file(file.fid, FileInternalInfo)).index_number
+        except StatusError as exc:
+            if exc.status not in UNKNOWN_LEVEL:
+                raise
+            self._internal_info = False
+            return 0
+
+    # --- changing
+
+    async def change(self, path: ServerPath, file: OpenFile | None, change: Change, before: Attributes | None) -> None:
+        """Size, times and the read-only bit. Owners and the other mode bits are not the server's to keep."""
+        if change.size is not None:
+            await self._resize(path, file, change.size)
+        info = FileBasicInfo(
+            last_access_time=_filetime(change.atime_ns),
+            last_write_time=_filetime(change.mtime_ns),
+            ext_file_attributes=_dos_change(change, before),
+        )
+        if info != FileBasicInfo():
+            await self._set_basic(path, file, info)
+
+    async def _resize(self, path: ServerPath, file: OpenFile | None, size: int) -> None:
+        if file is not None:
+            await self.tree.set_file(file.fid, FileEndOfFileInfo(end_of_file=size))
+            return
+        own = await self.open(path, read=False, write=True)
+        try:
+            await self.tree.set_file(own.fid, FileEndOfFileInfo(end_of_file=size))
+        finally:
+            own.close_soon()
+
+    async def _set_basic(self, path: ServerPath, file: OpenFile | None, info: FileBasicInfo) -> None:
+        """By path: in one request, and with no regard to how an open file was opened. Some servers want a FID."""
+        try:
+            await self.tree.set_path(path, info)
+            return
+        except StatusError as exc:
+            if exc.status not in UNKNOWN_LEVEL:
+                raise
+        own, _ = await self.tree.create(path, access=FILE_WRITE_ATTRIBUTES, disposition=FILE_OPEN)
+        try:
+            await self.tree.set_file(own.fid, info)
+        finally:
+            own.close_soon()
+
+    async def make_directory(self, path: ServerPath, permissions: int) -> Attributes | None:
+        await self.tree.create_directory(path)
+        return None
+
+    async def remove_directory(self, path: ServerPath) -> None:
+        await self.tree.delete_directory(path)
+
+    async def unlink(self, path: ServerPath) -> None:
+        """Delete a file, a read-only one too: for POSIX that is the directory's business."""
+        try:
+            await self.tree.delete(path)
+        except StatusError as exc:
+            if exc.status != STATUS_CANNOT_DELETE:
+                raise
+            await self._unlink_read_only(path)
+
+    async def _unlink_read_only(self, path: ServerPath) -> None:
+        await self._set_basic(path, None, FileBasicInfo(ext_file_attributes=FILE_ATTRIBUTE_NORMAL))
+        gone = False
+        try:
+            await self.tree.delete(path)
+            gone = True
+        finally:
+            if not gone:
+                await self._set_basic(path, None, FileBasicInfo(ext_file_attributes=FILE_ATTRIBUTE_READONLY))
+
+    async def rename(self, old: ServerPath, new: ServerPath, replace: bool) -> None:
+        """Rename; `replace` takes the place of a file that is there, at once and whole.
+
+        Within a directory FileRenameInformation does that. SMB1 has nothing that does it from one directory into
+        another: the file first goes to its new directory under a name of its own, and takes the other's place there.
+        """
+        (old_dir, _), (new_dir, name) = split(old, self.style), split(new, self.style)
+        if old_dir == new_dir and replace:
+            await self._replace(old, name)
+            return
+        try:
+            await self.tree.rename(old, new)
+        except StatusError as exc:
+            if exc.status != STATUS_OBJECT_NAME_COLLISION or not replace:
+                raise
+            await self._replace_from_elsewhere(old, new, new_dir, name)
+
+    async def _replace_from_elsewhere(self, old: ServerPath, new: ServerPath, new_dir: ServerPath, name: str) -> None:
+        between = child(new_dir, f".smbfuse{secrets.token_hex(8)}", self.style)
+        await self.tree.rename(old, between)
+        moved = False
+        try:
+            await self._replace(between, name)
+            moved = True
+        finally:
+            if not moved:
+                await self.tree.rename(between, old)
+
+    async def _replace(self, old: ServerPath, name: str) -> None:
+        """Rename within the directory, over what is there. `name` is in the server's spelling."""
+        info = FileRenameInformation(replace_if_exists=1, file_name=name)
+        if self._path_rename:
+            try:
+                await self.tree.set_path(old, info)
+                return
+            except StatusError as exc:
+                if exc.status not in UNKNOWN_LEVEL:
+                    raise
+        own, _ = await self.tree.create(old, access=DELETE | FILE_READ_ATTRIBUTES, disposition=FILE_OPEN)
+        try:
+            await self.tree.set_file(own.fid, info)
+            self._path_rename = False
+        finally:
+            own.close_soon()
+
+    async def read_link(self, path: ServerPath) -> str:
+        raise OSError(errno.EINVAL, "not a symbolic link")
+
+    async def make_symlink(self, path: ServerPath, target: str) -> None:
+        raise OSError(errno.EPERM, "this server has no symbolic links")
+
+    async def link(self, old: ServerPath, new: ServerPath) -> None:
+        await self.tree.link(old, new)
+
+
+def _filetime(ns: int | None) -> int:
+    """0 leaves a time as it is, so 1601-01-01 itself cannot be set."""
+    return 0 if ns is None else ns_to_filetime(ns)
+
+
+def _dos_change(change: Change, before: Attributes | None) -> int:
+    """New ext_file_attributes where the owner's write bit and the read-only attribute disagree, else 0: no change."""
+    if change.permissions is None or before is None or before.is_dir or before.dos is None:
+        return 0
+    read_only = not change.permissions & 0o200
+    if read_only == bool(before.dos & FILE_ATTRIBUTE_READONLY):
+        return 0
+    dos = before.dos & ~FILE_ATTRIBUTE_NORMAL
+    dos = dos | FILE_ATTRIBUTE_READONLY if read_only else dos & ~FILE_ATTRIBUTE_READONLY
+    return dos or FILE_ATTRIBUTE_NORMAL
+
+
+def _is_root(path: ServerPath, style: NameStyle) -> bool:
+    """The share's root, or a snapshot's."""
+    return path.text.count(style.separator) == 1 and (len(path.text) == 1 or path.snapshot)

@@ -1,0 +1,45 @@
+"""Changes that are finished whoever stops waiting for them.
+
+A program that waits for rename(2) may be killed at any moment. What consists of several requests must not stop half way
+then, so changes run as tasks of the mount; their callers only wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import outcome
+import trio
+
+T = TypeVar("T")
+
+
+class Settler:
+    """Runs changes in the mount's nursery."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+
+    async def run(self, work: Callable[[], Awaitable[T]], undo: Callable[[T], None] | None = None) -> T:
+        """Await `work()`, and let it go on if the caller is cancelled. Raises what it raises.
+
+        `undo` gets a result that nobody waits for any more: a file that was opened is to be closed again.
+        """
+        done = trio.Event()
+        result: list[outcome.Outcome[T]] = []
+        abandoned = False
+
+        async def task() -> None:
+            # An error belongs to the caller, not to the nursery, which it would end with all that runs there.
+            result.append(await outcome.acapture(work))
+            done.set()
+            if abandoned and undo is not None and isinstance(result[0], outcome.Value):
+                undo(result[0].value)
+
+        self._nursery.start_soon(task)
+        try:
+            await done.wait()
+        finally:
+            abandoned = not done.is_set()
+        return result[0].unwrap()

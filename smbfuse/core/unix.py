@@ -1,0 +1,190 @@
+"""The file system in the CIFS UNIX extensions: modes, owners, links and POSIX names are the server's own.
+
+Data are read and written as with any server; only names and metadata are asked for in other words.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from smbfuse.core.attrs import Attributes, from_unix
+from smbfuse.core.backend import Change, Space, child
+from smbfuse.core.names import POSIX_NAMES, acceptable
+from smbfuse.core.nt import UNKNOWN_LEVEL, NtBackend
+from smbfuse.errors import NotSupported, RemoteProtocolError, StatusError
+from smbfuse.wire.const import (
+    CIFS_UNIX_FCNTL_LOCKS_CAP,
+    CIFS_UNIX_LARGE_READ_CAP,
+    CIFS_UNIX_LARGE_WRITE_CAP,
+    CIFS_UNIX_POSIX_ACLS_CAP,
+    CIFS_UNIX_POSIX_PATH_OPS_CAP,
+    CIFS_UNIX_POSIX_PATHNAMES_CAP,
+    POSIX_UNLINK_DIRECTORY_TARGET,
+    POSIX_UNLINK_FILE_TARGET,
+    SMB_FLAGS_CASE_INSENSITIVE,
+    SMB_O_CREAT,
+    SMB_O_DIRECTORY,
+    SMB_O_EXCL,
+    SMB_O_RDONLY,
+    SMB_O_RDWR,
+    SMB_O_TRUNC,
+    SMB_O_WRONLY,
+)
+from smbfuse.wire.text import ns_to_filetime
+from smbfuse.wire.unixlevels import (
+    CifsUnixInfo,
+    FileUnixBasic,
+    FileUnixHlink,
+    FileUnixLink,
+    FindFileUnix,
+    PosixFsInfo,
+    PosixUnlink,
+)
+
+if TYPE_CHECKING:
+    from smbfuse.client.openfile import OpenFile
+    from smbfuse.client.search import Search
+    from smbfuse.client.tree import ServerPath, Tree
+
+_NEEDED: Final = CIFS_UNIX_POSIX_PATHNAMES_CAP | CIFS_UNIX_POSIX_PATH_OPS_CAP
+"""Without these the extensions would be worse than none."""
+_USED: Final = (
+    _NEEDED
+    | CIFS_UNIX_FCNTL_LOCKS_CAP
+    | CIFS_UNIX_POSIX_ACLS_CAP
+    | CIFS_UNIX_LARGE_READ_CAP
+    | CIFS_UNIX_LARGE_WRITE_CAP
+)
+
+
+async def enable(tree: Tree) -> bool:
+    """Turn the extensions on for this tree, if the server has what they need. StatusError for other troubles."""
+    try:
+        offered = await tree.query_fs(CifsUnixInfo)
+    except StatusError as exc:
+        if exc.status in UNKNOWN_LEVEL:
+            return False
+        raise
+    if offered.capabilities & _NEEDED != _NEEDED:
+        return False
+    await tree.set_fs(CifsUnixInfo(capabilities=offered.capabilities & _USED))
+    tree.session.connection.engine.flags &= ~SMB_FLAGS_CASE_INSENSITIVE
+    return True
+
+
+class UnixPages:
+    """A listing with UNIX attributes."""
+
+    def __init__(self, search: Search[Any]) -> None:
+        self._search = search
+
+    async def next_page(self) -> list[tuple[str, Attributes]]:
+        while page := await self._search.next_page():
+            found = [(entry.file_name, from_unix(entry.basic)) for entry in page if acceptable(entry.file_name)]
+            if found:
+                return found
+        return []
+
+    async def close(self) -> None:
+        await self._search.close()
+
+
+class UnixBackend(NtBackend):
+    """A server with the UNIX extensions on; what they do not say better is inherited."""
+
+    style = POSIX_NAMES
+
+    async def stat(self, path: ServerPath) -> Attributes:
+        return from_unix(await self.tree.query_path(path, FileUnixBasic))
+
+    async def stat_open(self, file: OpenFile) -> Attributes:
+        return from_unix(await self.tree.query_file(file.fid, FileUnixBasic))
+
+    def list(self, path: ServerPath) -> UnixPages:  # type: ignore[override] # another Pages
+        return UnixPages(self.tree.search(child(path, "*", self.style), FindFileUnix))
+
+    async def space(self) -> Space:
+        info = await self.tree.query_fs(PosixFsInfo)
+        return Space(
+            info.block_size,
+            info.total_blocks,
+            info.blocks_available,
+            info.user_blocks_available,
+            info.total_file_nodes,
+            info.free_file_nodes,
+        )
+
+    # --- opening
+
+    async def open(self, path: ServerPath, read: bool, write: bool) -> OpenFile:
+        answer = await self.tree.posix_open(path, _open_flags(read, write))
+        return self.tree.opened(answer.fid, path)
+
+    async def create(
+        self, path: ServerPath, read: bool, write: bool, permissions: int, exclusive: bool, truncate: bool
+    ) -> tuple[OpenFile, Attributes]:
+        flags = _open_flags(read, write) | SMB_O_CREAT
+        flags |= SMB_O_EXCL if exclusive else 0
+        flags |= SMB_O_TRUNC if truncate else 0
+        answer = await self.tree.posix_open(path, flags, permissions)
+        basic = answer.basic()
+        if basic is None:
+            raise RemoteProtocolError("a POSIX open was answered without the attributes asked for")
+        return self.tree.opened(answer.fid, path), from_unix(basic)
+
+    # --- changing
+
+    async def change(self, path: ServerPath, file: OpenFile | None, change: Change, before: Attributes | None) -> None:
+        """All in one request, but for the size of an open file, which its FID sets."""
+        if change.size is not None:
+            await self._resize(path, file, change.size)
+        info = FileUnixBasic()
+        if change.permissions is not None:
+            info.permissions = change.permissions
+        if change.st_uid is not None:
+            info.uid = change.st_uid
+        if change.st_gid is not None:
+            info.gid = change.st_gid
+        if change.atime_ns is not None:
+            info.last_access_time = ns_to_filetime(change.atime_ns)
+        if change.mtime_ns is not None:
+            info.last_modification_time = ns_to_filetime(change.mtime_ns)
+        if info != FileUnixBasic():
+            await self.tree.set_path(path, info)
+
+    async def make_directory(self, path: ServerPath, permissions: int) -> Attributes | None:
+        flags = SMB_O_CREAT | SMB_O_EXCL | SMB_O_DIRECTORY
+        answer = await self.tree.posix_open(path, flags, permissions)
+        basic = answer.basic()
+        return None if basic is None else from_unix(basic)
+
+    async def remove_directory(self, path: ServerPath) -> None:
+        await self.tree.set_path(path, PosixUnlink(target=POSIX_UNLINK_DIRECTORY_TARGET))
+
+    async def unlink(self, path: ServerPath) -> None:
+        await self.tree.set_path(path, PosixUnlink(target=POSIX_UNLINK_FILE_TARGET))
+
+    async def read_link(self, path: ServerPath) -> str:
+        return (await self.tree.query_path(path, FileUnixLink, max_data=8192)).target
+
+    async def make_symlink(self, path: ServerPath, target: str) -> None:
+        await self.tree.set_path(path, FileUnixLink(target=target))
+
+    async def link(self, old: ServerPath, new: ServerPath) -> None:
+        await self.tree.set_path(new, FileUnixHlink(target=old.text))
+
+
+def _open_flags(read: bool, write: bool) -> int:
+    if write:
+        return SMB_O_RDWR if read else SMB_O_WRONLY
+    return SMB_O_RDONLY
+
+
+async def choose_backend(tree: Tree) -> NtBackend:
+    """The backend that fits the server and the options. NotSupported if the user insists on what is not there."""
+    wanted = tree.session.settings.unix_extensions
+    if tree.session.unix and await enable(tree):
+        return UnixBackend(tree)
+    if wanted:
+        raise NotSupported(f"{tree.session.settings.host} has no UNIX extensions; mount without the option unix")
+    return NtBackend(tree)

@@ -1,0 +1,451 @@
+"""The file system: lookups, attributes, names, directories. Methods are named by system call and raise OSError.
+
+Everything is in terms of inode numbers and handle numbers, as the kernel passes them, and of plain values; `files.py`
+has the part that reads and writes. What may be answered from cache is for `metacache.py` to say, what the server is
+asked and how for the backend. Changes go through the settler: once begun they are finished, whoever waits.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import stat
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
+
+from smbfuse.core.attrs import Attributes, OwnerPolicy, Stat
+from smbfuse.core.backend import Backend, Change, Space, server_path
+from smbfuse.core.errno_map import as_oserror
+from smbfuse.core.handles import DirHandle, HandleTable
+from smbfuse.core.inodes import ROOT, Inode, InodeTable
+from smbfuse.core.metacache import CEILING, Absent, MetaCache, Present
+from smbfuse.core.names import from_kernel, is_snapshot, to_kernel
+from smbfuse.errors import MountError, SmbfuseError, StatusError
+from smbfuse.ntstatus import (
+    STATUS_NO_MORE_FILES,
+    STATUS_NO_SUCH_FILE,
+    STATUS_OBJECT_NAME_INVALID,
+    STATUS_OBJECT_NAME_NOT_FOUND,
+    STATUS_OBJECT_PATH_NOT_FOUND,
+)
+from smbfuse.wire.const import FILE_ATTRIBUTE_READONLY
+
+if TYPE_CHECKING:
+    from smbfuse.client.openfile import OpenFile
+    from smbfuse.client.tree import ServerPath
+    from smbfuse.core.settle import Settler
+    from smbfuse.settings import MountSettings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+V = TypeVar("V", bound="Vfs")
+
+RENAME_NOREPLACE: Final = 1
+"""renameat2(2): fail if the target exists."""
+
+_NOT_THERE: Final = frozenset(
+    {
+        STATUS_NO_MORE_FILES,
+        STATUS_NO_SUCH_FILE,
+        STATUS_OBJECT_NAME_INVALID,
+        STATUS_OBJECT_NAME_NOT_FOUND,
+        STATUS_OBJECT_PATH_NOT_FOUND,
+    }
+)
+"""How servers say that a name stands for nothing."""
+
+
+_DIRECTORY: Final = Stat(stat.S_IFDIR | 0o755, 1, 0, 0, 0, 0, 0, 0, 0, 0)
+"""For `.` and `..`, of which the kernel takes number and kind only."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """What the kernel is told of a file, and for how many seconds it may believe it. `number` 0: no such name."""
+
+    number: int
+    stat: Stat | None
+    entry_timeout: float
+    attr_timeout: float
+
+
+def system_call(
+    method: Callable[Concatenate[V, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[V, P], Coroutine[Any, Any, T]]:
+    """Make OSError of what the floors below raise; the method's name is the system call's."""
+    operation = method.__name__
+
+    @functools.wraps(method)
+    async def wrapped(self: V, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await method(self, *args, **kwargs)
+        except SmbfuseError as exc:
+            raise as_oserror(exc, operation) from exc
+
+    return wrapped
+
+
+class Vfs:
+    """One mounted share."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        mount: MountSettings,
+        settler: Settler,
+        clock: Callable[[], float],
+        *,
+        unique_file_names: bool,
+    ) -> None:
+        self.backend = backend
+        self.style = backend.style
+        self.owners = OwnerPolicy.of(mount)
+        self.read_only = mount.read_only
+        self.inodes = InodeTable(Inode(ROOT, stat.S_IFDIR), self.style.key)
+        self.handles = HandleTable()
+        self.cache = MetaCache(CEILING if unique_file_names else mount.actimeo, self.style.key, clock)
+        self._prefix = [part for part in mount.prefix.split("/") if part]
+        self._settler = settler
+
+    # --- common ground
+
+    def path(self, inode: Inode, *more: str) -> ServerPath:
+        """Where the server has it now. OSError(ENOENT) if the file was deleted."""
+        return server_path([*self._prefix, *self.inodes.components(inode), *more], self.style)
+
+    def check_writable(self, inode: Inode) -> None:
+        """OSError(EROFS) where nothing may be changed."""
+        if self.read_only or inode.snapshot:
+            raise OSError(errno.EROFS, "read-only")
+
+    def entry(self, inode: Inode, attrs: Attributes, entry_until: float | None = None) -> Entry:
+        """What to tell the kernel of an inode with these attributes."""
+        attr_timeout = self.cache.remaining(inode.attrs_until)
+        entry_timeout = attr_timeout if entry_until is None else self.cache.remaining(entry_until)
+        return Entry(inode.number, self.owners.stat(attrs), entry_timeout, attr_timeout)
+
+    async def change(self, work: Callable[[], Awaitable[T]], undo: Callable[[T], None] | None = None) -> T:
+        """Do something that is finished even if the caller is killed; `undo` is for what then nobody wants."""
+        return await self._settler.run(work, undo)
+
+    async def check_root(self) -> None:
+        """See that the root is there and a directory. StatusError, MountError."""
+        attrs = await self.backend.stat(self.path(self.inodes.root))
+        if not attrs.is_dir:
+            raise MountError(f"/{'/'.join(self._prefix)} on the share is a file, not a directory")
+
+    # --- lookup and attributes
+
+    @system_call
+    async def lookup(self, parent_number: int, raw_name: bytes) -> Entry:
+        """Find a name in a directory; an Entry with number 0 says for how long there is none."""
+        parent, name = self.inodes.get(parent_number), from_kernel(raw_name)
+        found = await self._find(parent, name)
+        if isinstance(found, Absent):
+            self.inodes.unlink(parent, name)
+            timeout = self.cache.remaining(found.until)
+            return Entry(0, None, timeout, timeout)
+        inode = self.inodes.enter(parent, found.name, found.attrs)
+        inode.lookups += 1
+        attrs = await self._learn_found(inode, found)
+        return self.entry(inode, attrs, found.until)
+
+    async def _find(self, parent: Inode, name: str) -> Present | Absent:
+        """A name, by the listing of its directory or by asking."""
+        if is_snapshot(name) and parent.snapshot:
+            return Absent(self.cache.now())  # a snapshot has no snapshots
+        known = None if is_snapshot(name) else self.cache.name(parent, name)
+        if known is not None:
+            return known
+        path, asked = self.path(parent, name), self.cache.now()
+        try:
+            attrs = await self.backend.stat(path)
+        except StatusError as exc:
+            if exc.status in _NOT_THERE:
+                return Absent(asked + self.cache.lifetime)
+            raise
+        return Present(name, attrs, asked + self.cache.lifetime)
+
+    async def _learn_found(self, inode: Inode, found: Present) -> Attributes:
+        """Attributes of a name just found. Of a file that we have open for writing only its FID tells the size."""
+        if self.handles.of(inode, writable=True) is not None:
+            return await self._refresh(inode)
+        self.cache.learn(inode, found.attrs, found.until - self.cache.lifetime)
+        return found.attrs
+
+    @system_call
+    async def getattr(self, number: int) -> Entry:
+        """Attributes of an inode, from cache or from the server."""
+        inode = self.inodes.get(number)
+        attrs = self.cache.attributes(inode)
+        if attrs is None:
+            attrs = await self._refresh(inode)
+        return self.entry(inode, attrs)
+
+    async def _refresh(self, inode: Inode) -> Attributes:
+        """Ask the server; by FID where the file is open, since that is right for deleted files and for sizes too.
+
+        OSError(ESTALE) if another file has come to stand under the name: the kernel then looks the path up anew.
+        """
+        asked, version = self.cache.now(), inode.version
+        handle = self.handles.of(inode)
+        if handle is not None:
+            attrs = await self.backend.stat_open(handle.file)
+        else:
+            attrs = await self.backend.stat(self.path(inode))
+        if attrs.kind != inode.kind:
+            raise OSError(errno.ESTALE, "another file has taken the name")
+        self.cache.learn(inode, attrs, asked, version)
+        return attrs
+
+    @system_call
+    async def setattr(self, number: int, change: Change, handle_number: int | None) -> Entry:
+        """Change size, mode, owner or times; `handle_number` if the program did so by an open file."""
+        inode = self.inodes.get(number)
+        self.check_writable(inode)
+        before = self.cache.attributes(inode)
+        if before is None and change.permissions is not None:
+            before = await self._refresh(inode)
+        handle = self._handle_for(inode, handle_number)
+        path = self.path(inode)
+        try:
+            await self.change(lambda: self.backend.change(path, handle, change, before))
+        finally:
+            self.cache.changed(inode)
+        if before is None or change.size is not None:
+            return self.entry(inode, await self._refresh(inode))
+        return self.entry(inode, _applied(before, change))  # with timeout 0: the change time is the server's
+
+    def _handle_for(self, inode: Inode, number: int | None) -> OpenFile | None:
+        """An open file by which the size may be set."""
+        handle = self.handles.file(number) if number is not None else self.handles.of(inode, writable=True)
+        return handle.file if handle is not None and handle.write else None
+
+    @system_call
+    async def readlink(self, number: int) -> bytes:
+        """Target of a symbolic link."""
+        return to_kernel(await self.backend.read_link(self.path(self.inodes.get(number))))
+
+    @system_call
+    async def statfs(self) -> Space:
+        """Size and free space of the share."""
+        return await self.backend.space()
+
+    def forget(self, forgotten: list[tuple[int, int]]) -> None:
+        """The kernel gives back lookups: (number, count) each."""
+        for number, count in forgotten:
+            self.inodes.forget(number, count)
+
+    # --- names
+
+    @system_call
+    async def mkdir(self, parent_number: int, raw_name: bytes, permissions: int) -> Entry:
+        """Make a directory."""
+        parent, name, path = self._target(parent_number, raw_name)
+        attrs = await self._changing_names(parent, lambda: self.backend.make_directory(path, permissions))
+        return await self._made(parent, name, attrs)
+
+    @system_call
+    async def symlink(self, parent_number: int, raw_name: bytes, target: bytes) -> Entry:
+        """Make a symbolic link."""
+        parent, name, path = self._target(parent_number, raw_name)
+        text = target.decode("utf-8", "surrogatepass")
+        await self._changing_names(parent, lambda: self.backend.make_symlink(path, text))
+        return await self._made(parent, name, None)
+
+    @system_call
+    async def link(self, number: int, parent_number: int, raw_name: bytes) -> Entry:
+        """Give a file another name."""
+        inode = self.inodes.get(number)
+        parent, name, path = self._target(parent_number, raw_name)
+        old = self.path(inode)
+        await self._changing_names(parent, lambda: self.backend.link(old, path))
+        self.cache.changed(inode)
+        return await self._made(parent, name, None)
+
+    @system_call
+    async def unlink(self, parent_number: int, raw_name: bytes) -> None:
+        """Remove a name of a file."""
+        parent, name, path = self._target(parent_number, raw_name)
+        await self._changing_names(parent, lambda: self.backend.unlink(path))
+        self._gone(parent, name)
+
+    @system_call
+    async def rmdir(self, parent_number: int, raw_name: bytes) -> None:
+        """Remove an empty directory."""
+        parent, name, path = self._target(parent_number, raw_name)
+        await self._changing_names(parent, lambda: self.backend.remove_directory(path))
+        self._gone(parent, name)
+
+    @system_call
+    async def rename(
+        self, old_parent_number: int, old_raw: bytes, new_parent_number: int, new_raw: bytes, flags: int
+    ) -> None:
+        """Rename, over an existing target too; the flags are renameat2's."""
+        if flags & ~RENAME_NOREPLACE:
+            raise OSError(errno.EINVAL, "only RENAME_NOREPLACE can be done")
+        old_parent, old, old_path = self._target(old_parent_number, old_raw)
+        new_parent, new, new_path = self._target(new_parent_number, new_raw)
+        replace_it = not flags & RENAME_NOREPLACE
+        moving = self.inodes.find(old_parent, old)
+        known = old_parent.listing.entries.get(self.style.key(old)) if old_parent.listing else None
+        try:
+            await self._changing_names(
+                old_parent, lambda: self._rename(moving, old_path, new_parent, new, new_path, replace_it)
+            )
+        finally:
+            self.cache.changed(new_parent)
+        replaced = self.inodes.find(new_parent, new)
+        if replaced is not None:
+            self.cache.changed(replaced)
+        self.inodes.rename(old_parent, old, new_parent, new)
+        self.cache.removed(old_parent, old)
+        self.cache.added(new_parent, new, known[1] if known else None)
+
+    async def _rename(
+        self, moving: Inode | None, old: ServerPath, new_parent: Inode, new_name: str, new: ServerPath, replace_it: bool
+    ) -> None:
+        """A directory may replace an empty directory: that one goes first, and comes back if the rest fails."""
+        target = self.inodes.find(new_parent, new_name)
+        both = moving is not None and target is not None and moving is not target
+        if not (both and replace_it and target is not None and target.kind == stat.S_IFDIR):
+            await self.backend.rename(old, new, replace_it)
+            return
+        if moving is not None and moving.kind != stat.S_IFDIR:
+            raise OSError(errno.EISDIR, "a file cannot replace a directory")
+        await self.backend.remove_directory(new)
+        moved = False
+        try:
+            await self.backend.rename(old, new, False)
+            moved = True
+        finally:
+            if not moved:
+                await self.backend.make_directory(new, 0o777)
+
+    def _target(self, parent_number: int, raw_name: bytes) -> tuple[Inode, str, ServerPath]:
+        """Directory, name and path of something to be made or removed."""
+        parent, name = self.inodes.get(parent_number), from_kernel(raw_name)
+        self.check_writable(parent)
+        if is_snapshot(name):
+            raise OSError(errno.EROFS, "this name stands for a snapshot")
+        return parent, name, self.path(parent, name)
+
+    async def _changing_names(
+        self, parent: Inode, work: Callable[[], Awaitable[T]], undo: Callable[[T], None] | None = None
+    ) -> T:
+        """Do `work`, which changes names in `parent`; however it ends, what was asked before is not believed after."""
+        try:
+            return await self.change(work, undo)
+        except (SmbfuseError, OSError):
+            self.cache.stale(parent)  # perhaps it was done all the same, or the listing was wrong
+            raise
+        finally:
+            self.cache.changed(parent)
+
+    async def _made(self, parent: Inode, name: str, attrs: Attributes | None) -> Entry:
+        """A name that we just made: attributes as the answer told them, or asked for now."""
+        asked = self.cache.now()
+        if attrs is None:
+            attrs = await self.backend.stat(self.path(parent, name))
+        self.cache.added(parent, name, attrs)
+        inode = self.inodes.enter(parent, name, attrs)
+        inode.lookups += 1
+        self.cache.learn(inode, attrs, asked)
+        return self.entry(inode, attrs)
+
+    def _gone(self, parent: Inode, name: str) -> None:
+        """A name that we just removed."""
+        inode = self.inodes.unlink(parent, name)
+        if inode is not None:
+            self.cache.changed(inode)
+        self.cache.removed(parent, name)
+
+    # --- directories
+
+    @system_call
+    async def opendir(self, number: int) -> int:
+        """Begin to read a directory; returns a handle number."""
+        return self.handles.add(DirHandle(self.inodes.get(number)))
+
+    @system_call
+    async def readdir(self, handle_number: int, start: int, emit: Callable[[bytes, Entry, int], bool]) -> None:
+        """Give entries from offset `start` on to `emit(name, entry, next offset)` until it says False.
+
+        `.` and `..` come first: programs rely on them. The kernel counts a lookup for every other entry it took.
+        """
+        handle = self.handles.directory(handle_number)
+        if start == 0 or not handle.taken:
+            await self._take_listing(handle)
+        dots = ((b".", handle.inode), (b"..", self.inodes.parent(handle.inode)))
+        for offset in range(start, len(dots)):
+            name, inode = dots[offset]
+            if not emit(name, Entry(inode.number, _DIRECTORY, 0.0, 0.0), offset + 1):
+                return
+        for index in range(max(start - len(dots), 0), len(handle.entries)):
+            if not self._emit_one(handle, index, emit):
+                return
+
+    def _emit_one(self, handle: DirHandle, index: int, emit: Callable[[bytes, Entry, int], bool]) -> bool:
+        name, attrs = handle.entries[index]
+        inode = self.inodes.enter(handle.inode, name, attrs)
+        if self.handles.of(inode, writable=True) is None:
+            self.cache.learn(inode, attrs, handle.asked)
+        entry = self.entry(inode, attrs, handle.asked + self.cache.lifetime)
+        inode.lookups += 1
+        if emit(to_kernel(name), entry, index + 3):
+            return True
+        self.inodes.forget(inode.number, 1)
+        return False
+
+    async def _take_listing(self, handle: DirHandle) -> None:
+        directory = handle.inode
+        listing = self.cache.listing(directory)
+        if listing is not None:
+            handle.entries = list(listing.entries.values())
+            handle.asked = listing.until - self.cache.lifetime
+        else:
+            handle.asked, version = self.cache.now(), directory.version
+            handle.entries = await self._list(directory)
+            entries = {self.style.key(name): (name, attrs) for name, attrs in handle.entries}
+            self.cache.learn_listing(directory, entries, handle.asked, version)
+        handle.taken = True
+
+    async def _list(self, directory: Inode) -> list[tuple[str, Attributes]]:
+        """The whole directory, each name once: a directory that changes while it is listed may give one twice."""
+        pages = self.backend.list(self.path(directory))
+        found: dict[str, Attributes] = {}
+        ended = False
+        try:
+            while page := await pages.next_page():
+                found.update(page)
+            ended = True
+        finally:
+            if not ended:
+                await self._settler.run(pages.close)
+        return list(found.items())
+
+    @system_call
+    async def releasedir(self, handle_number: int) -> None:
+        """End reading a directory."""
+        handle = self.handles.pop(handle_number)
+        if handle is not None:
+            self.inodes.close(handle.inode)
+
+
+def _applied(before: Attributes, change: Change) -> Attributes:
+    """Attributes after a change, as far as they follow from it."""
+    after = replace(before)
+    if change.permissions is not None:
+        if before.permissions is not None:
+            after.permissions = change.permissions
+        elif before.dos is not None and not before.is_dir:
+            read_only = 0 if change.permissions & 0o200 else FILE_ATTRIBUTE_READONLY
+            after.dos = before.dos & ~FILE_ATTRIBUTE_READONLY | read_only
+    if before.st_uid is not None and change.st_uid is not None:
+        after.st_uid = change.st_uid
+    if before.st_gid is not None and change.st_gid is not None:
+        after.st_gid = change.st_gid
+    after.atime_ns = before.atime_ns if change.atime_ns is None else change.atime_ns
+    after.mtime_ns = before.mtime_ns if change.mtime_ns is None else change.mtime_ns
+    return after

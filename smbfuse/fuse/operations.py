@@ -1,0 +1,245 @@
+"""pyfuse3's operations: one call of the file system per method, no decisions.
+
+Around each of them stands one guard: OSError becomes FUSEError, a caller that leaves gets EINTR, and anything else is a
+bug that is logged and answered with EIO, because an exception that pyfuse3 does not know would end the mount.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import logging
+import stat
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
+
+import pyfuse3
+import trio
+from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, RequestContext, SetattrFields, StatvfsData
+
+from smbfuse.core.backend import Change
+
+if TYPE_CHECKING:
+    from smbfuse.core.filesystem import FileSystem
+    from smbfuse.core.vfs import Entry
+    from smbfuse.fuse.interrupts import Interrupts
+
+log: Final = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BLOCK_SIZE: Final = 1 << 20
+"""st_blksize: what programs read and write at a time if they ask; cifs.ko says the same."""
+NAME_MAX: Final = 255
+
+
+def handler(
+    method: Callable[Concatenate[Operations, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Operations, P], Coroutine[Any, Any, T]]:
+    """The guard around a request of the kernel's. One of the two places that may catch everything."""
+
+    @functools.wraps(method)
+    async def guarded(self: Operations, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self.interrupts.guard() as operation:
+            try:
+                return await method(self, *args, **kwargs)
+            except OSError as exc:
+                log.debug("%s: %s", method.__name__, exc)
+                raise FUSEError(exc.errno or errno.EIO) from None
+            except FUSEError:
+                raise
+            except Exception:
+                log.exception("a bug in smbfuse: %s failed", method.__name__)
+                raise FUSEError(errno.EIO) from None
+        raise FUSEError(errno.EINTR if operation.interrupted else errno.EIO)
+
+    return guarded
+
+
+def attributes(entry: Entry) -> EntryAttributes:
+    """pyfuse3's form of an entry. Its own default timeouts of 300 s are never left in place."""
+    made = EntryAttributes()
+    made.st_ino = pyfuse3.InodeT(entry.number)
+    made.entry_timeout = entry.entry_timeout
+    made.attr_timeout = entry.attr_timeout
+    if entry.stat is None:
+        return made
+    shown = entry.stat
+    made.st_mode = pyfuse3.ModeT(shown.mode)
+    made.st_nlink = shown.nlink
+    made.st_uid = shown.st_uid
+    made.st_gid = shown.st_gid
+    made.st_rdev = shown.rdev
+    made.st_size = shown.size
+    made.st_blksize = BLOCK_SIZE
+    made.st_blocks = shown.blocks
+    made.st_atime_ns = shown.atime_ns
+    made.st_mtime_ns = shown.mtime_ns
+    made.st_ctime_ns = shown.ctime_ns
+    return made
+
+
+def change_of(attr: EntryAttributes, fields: SetattrFields) -> Change:
+    """What a setattr request asks for."""
+    return Change(
+        size=attr.st_size if fields.update_size else None,
+        permissions=stat.S_IMODE(attr.st_mode) if fields.update_mode else None,
+        st_uid=attr.st_uid if fields.update_uid else None,
+        st_gid=attr.st_gid if fields.update_gid else None,
+        atime_ns=attr.st_atime_ns if fields.update_atime else None,
+        mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
+    )
+
+
+class Operations(pyfuse3.Operations):
+    """The kernel's requests on one mount. `started` is set when the kernel has greeted us."""
+
+    supports_dot_lookup = False
+    enable_writeback_cache = False
+    enable_acl = False
+
+    def __init__(self, files: FileSystem, interrupts: Interrupts) -> None:
+        super().__init__()
+        self.files = files
+        self.interrupts = interrupts
+        self.started = trio.Event()
+
+    def init(self) -> None:
+        self.started.set()
+
+    # --- names and attributes
+
+    @handler
+    async def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
+        entry = await self.files.lookup(parent_inode, name)
+        if entry.number == 0 and entry.entry_timeout <= 0:
+            raise FUSEError(errno.ENOENT)
+        return attributes(entry)
+
+    @handler
+    async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
+        self.files.forget(list(inode_list))
+
+    @handler
+    async def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:
+        return attributes(await self.files.getattr(inode))
+
+    @handler
+    async def setattr(
+        self, inode: int, attr: EntryAttributes, fields: SetattrFields, fh: int | None, ctx: RequestContext
+    ) -> EntryAttributes:
+        return attributes(await self.files.setattr(inode, change_of(attr, fields), fh))
+
+    @handler
+    async def readlink(self, inode: int, ctx: RequestContext) -> bytes:
+        return await self.files.readlink(inode)
+
+    @handler
+    async def mknod(self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: RequestContext) -> EntryAttributes:
+        return attributes(await self.files.mknod(parent_inode, name, mode))
+
+    @handler
+    async def mkdir(self, parent_inode: int, name: bytes, mode: int, ctx: RequestContext) -> EntryAttributes:
+        return attributes(await self.files.mkdir(parent_inode, name, stat.S_IMODE(mode)))
+
+    @handler
+    async def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
+        await self.files.unlink(parent_inode, name)
+
+    @handler
+    async def rmdir(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
+        await self.files.rmdir(parent_inode, name)
+
+    @handler
+    async def symlink(self, parent_inode: int, name: bytes, target: bytes, ctx: RequestContext) -> EntryAttributes:
+        return attributes(await self.files.symlink(parent_inode, name, target))
+
+    @handler
+    async def rename(
+        self,
+        parent_inode_old: int,
+        name_old: bytes,
+        parent_inode_new: int,
+        name_new: bytes,
+        flags: int,
+        ctx: RequestContext,
+    ) -> None:
+        await self.files.rename(parent_inode_old, name_old, parent_inode_new, name_new, flags)
+
+    @handler
+    async def link(self, inode: int, new_parent_inode: int, new_name: bytes, ctx: RequestContext) -> EntryAttributes:
+        return attributes(await self.files.link(inode, new_parent_inode, new_name))
+
+    @handler
+    async def statfs(self, ctx: RequestContext) -> StatvfsData:
+        space = await self.files.statfs()
+        made = StatvfsData()
+        made.f_bsize = BLOCK_SIZE
+        made.f_frsize = space.unit
+        made.f_blocks = space.total
+        made.f_bfree = space.free
+        made.f_bavail = made.f_favail = space.available
+        made.f_files = space.nodes
+        made.f_ffree = made.f_favail = space.free_nodes
+        made.f_namemax = NAME_MAX
+        return made
+
+    # --- files
+
+    @handler
+    async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
+        return _opened(await self.files.open(inode, flags))
+
+    @handler
+    async def create(
+        self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: RequestContext
+    ) -> tuple[FileInfo, EntryAttributes]:
+        number, entry = await self.files.create(parent_inode, name, stat.S_IMODE(mode), flags)
+        return _opened(number), attributes(entry)
+
+    @handler
+    async def read(self, fh: int, off: int, size: int) -> bytes:
+        return await self.files.read(fh, off, size)  # type: ignore[return-value] # any buffer will do
+
+    @handler
+    async def write(self, fh: int, off: int, buf: bytes) -> int:
+        return await self.files.write(fh, off, buf)
+
+    @handler
+    async def flush(self, fh: int) -> None:
+        await self.files.flush(fh)
+
+    @handler
+    async def fsync(self, fh: int, datasync: bool) -> None:
+        await self.files.fsync(fh)
+
+    @handler
+    async def release(self, fh: int) -> None:
+        await self.files.release(fh)
+
+    # --- directories
+
+    @handler
+    async def opendir(self, inode: int, ctx: RequestContext) -> int:
+        return await self.files.opendir(inode)
+
+    @handler
+    async def readdir(self, fh: int, start_id: int, token: ReaddirToken) -> None:
+        def emit(name: bytes, entry: Entry, offset: int) -> bool:
+            return pyfuse3.readdir_reply(token, pyfuse3.FileNameT(name), attributes(entry), offset)
+
+        await self.files.readdir(fh, start_id, emit)
+
+    @handler
+    async def releasedir(self, fh: int) -> None:
+        await self.files.releasedir(fh)
+
+    @handler
+    async def fsyncdir(self, fh: int, datasync: bool) -> None:
+        """Names are the server's as soon as a change of them is answered."""
+
+
+def _opened(number: int) -> FileInfo:
+    """Without an oplock nothing of the page cache may outlive the open file (the default would let it)."""
+    return FileInfo(fh=pyfuse3.FileHandleT(number), direct_io=False, keep_cache=False)

@@ -1,0 +1,176 @@
+"""One mount from connect to unmount.
+
+The order matters: first the server (most of what can go wrong is there), then the mount, and `ready` when the kernel
+has spoken; at the end the other way round, so that nothing is mounted that nobody serves.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pyfuse3
+import trio
+
+from smbfuse.client.session import Session, open_session
+from smbfuse.client.tree import Tree, connect_tree
+from smbfuse.core.filesystem import FileSystem
+from smbfuse.core.settle import Settler
+from smbfuse.core.unix import choose_backend
+from smbfuse.errors import ConnectionLost, MountError, SmbfuseError
+from smbfuse.fuse import native
+from smbfuse.fuse.interrupts import Interrupts
+from smbfuse.fuse.operations import Operations
+
+if TYPE_CHECKING:
+    from smbfuse.settings import MountSettings, ServerSettings
+
+log: Final = logging.getLogger(__name__)
+
+START_TIMEOUT: Final = 10.0
+"""Seconds that the kernel may take to greet a new mount."""
+GOODBYE_TIMEOUT: Final = 5.0
+"""Seconds for closing files and logging off at the end."""
+READ_AHEAD_KB: Final = 1024
+MIN_TASKS: Final = 10
+MAX_TASKS: Final = 200
+"""Requests of the kernel's that may wait for the server at once."""
+
+
+async def serve(server: ServerSettings, mount: MountSettings, ready: Callable[[], None]) -> None:
+    """Connect, mount, call `ready` when the mount is live, serve until it is unmounted or SIGTERM or SIGINT comes.
+
+    Raises SmbfuseError with a line for the user if it cannot be mounted; then nothing is left behind.
+    """
+    interrupts = Interrupts()
+    native.mend(interrupts.interrupt)
+    failure: SmbfuseError | None = None
+    async with trio.open_nursery() as nursery:
+        try:
+            session = await open_session(server, nursery)
+            session.connection.on_lost = _tell_lost
+            tree = await connect_tree(session, server.share)
+            files = await _file_system(tree, mount, nursery)
+            await _mounted(Operations(files, interrupts), mount, ready)
+            await _say_goodbye(files, tree, session)
+        except SmbfuseError as exc:
+            failure = exc
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _file_system(tree: Tree, mount: MountSettings, nursery: trio.Nursery) -> FileSystem:
+    files = FileSystem(
+        await choose_backend(tree),
+        mount,
+        Settler(nursery),
+        trio.current_time,
+        unique_file_names=tree.unique_file_names,
+    )
+    await files.check_root()
+    return files
+
+
+def _tell_lost(why: ConnectionLost) -> None:
+    log.warning("%s; unmount and mount again to go on", why)
+
+
+async def _mounted(operations: Operations, mount: MountSettings, ready: Callable[[], None]) -> None:
+    """Mount and answer the kernel until the end. Raises MountError."""
+    mountpoint = _resolved(mount.mountpoint)
+    try:
+        pyfuse3.init(operations, mountpoint, _options(mount))
+    except RuntimeError as exc:
+        raise MountError(f"cannot mount on {mountpoint}: {exc}; is it a directory of yours, is FUSE there?") from None
+    trouble = ""
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_end_on_signals)
+            nursery.start_soon(_answer_kernel, nursery.cancel_scope)
+            with trio.move_on_after(START_TIMEOUT) as patience:
+                await operations.started.wait()
+            if patience.cancelled_caught:
+                trouble = f"the kernel does not begin to use {mountpoint}"
+                nursery.cancel_scope.cancel()
+            else:
+                _tune(mountpoint)
+                ready()
+    finally:
+        pyfuse3.close(unmount=True)
+    if trouble:
+        raise MountError(trouble)
+
+
+async def _answer_kernel(scope: trio.CancelScope) -> None:
+    """Serve requests until the mount is gone."""
+    try:
+        await pyfuse3.main(MIN_TASKS, MAX_TASKS)
+    except* OSError as group:
+        log.error("the FUSE device cannot be read any more: %s", group.exceptions[0])
+    scope.cancel()
+
+
+async def _end_on_signals() -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async for number in signals:
+            log.info("signal %d: unmounting", number)
+            pyfuse3.terminate()
+
+
+async def _say_goodbye(files: FileSystem, tree: Tree, session: Session) -> None:
+    """Close, disconnect, log off; a server that does not answer any more is not waited for."""
+    with trio.move_on_after(GOODBYE_TIMEOUT):
+        try:
+            await files.close_all()
+            await tree.disconnect()
+            await session.log_off()
+        except SmbfuseError as exc:
+            log.debug("goodbye: %s", exc)
+
+
+def _options(mount: MountSettings) -> set[str]:
+    """Options of libfuse and mount(2)."""
+    source = mount.source.replace("\\", "\\\\").replace(",", "\\,")
+    options = {f"fsname={source}", "subtype=smbfuse", *mount.fuse_options}
+    flags = {
+        "ro": mount.read_only,
+        "allow_other": mount.allow_other,
+        "default_permissions": mount.default_permissions,
+    }
+    return options | {name for name, wanted in flags.items() if wanted}
+
+
+def _resolved(mountpoint: str) -> str:
+    """The path without symbolic links, as the kernel will show it. Before mounting: then looking would ask ourselves."""
+    return os.path.realpath(mountpoint)
+
+
+def _tune(mountpoint: str) -> None:
+    """Let the kernel read further ahead than 128 KiB. Only root may; it works without, at a lower speed."""
+    device = _device_of(mountpoint)
+    if device is None:
+        return
+    try:
+        Path(f"/sys/class/bdi/{device}/read_ahead_kb").write_text(f"{READ_AHEAD_KB}\n", "ascii")
+    except OSError as exc:
+        log.debug("read-ahead stays as it is: %s", exc)
+
+
+def _device_of(mountpoint: str) -> str | None:
+    """`major:minor` of a mount, from /proc/self/mountinfo: asking the mount itself would wait for ourselves."""
+    found = None
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+        fields = line.split(b" ")
+        if os.fsencode(mountpoint) == _unescaped(fields[4]):
+            found = fields[2].decode("ascii")
+    return found
+
+
+def _unescaped(field: bytes) -> bytes:
+    """mountinfo writes blank, tab, newline and backslash as octal numbers."""
+    return field.replace(b"\\040", b" ").replace(b"\\011", b"\t").replace(b"\\012", b"\n").replace(b"\\134", b"\\")
