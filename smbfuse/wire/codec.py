@@ -337,8 +337,9 @@ class _Writer:
             yield from getattr(self, f"_encode_{tail.extent}")(name, tail)
             last = name if tail.extent == "payload" else last
         if self.framed:
-            more = f" + len(t_{last})" if last else ""
-            yield f"pack_u16(out, block, (len(out) - block - 2{more}) & 0xFFFF)"
+            # Only file data may be longer than ByteCount can say; its length fields count then. [MS-SMB] 2.2.4.2.2.
+            size = f"(len(out) - block - 2 + len(t_{last})) & 0xFFFF" if last else "len(out) - block - 2"
+            yield f"pack_u16(out, block, {size})"
         yield f"return t_{last}" if last else "return None"
 
     def _encode_offset(self, name: str) -> Iterator[str]:

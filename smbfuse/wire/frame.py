@@ -37,6 +37,8 @@ class RawBody(Body):
     """What is behind the block: the members that follow, if the command is one of the AndX kind."""
 
     def pack_into(self, out: bytearray, text: TextCodec = UNICODE) -> None:
+        if len(self.words) > 2 * 0xFF or len(self.words) % 2 or len(self.data) > 0xFFFF:
+            raise WireError("RawBody: a value does not fit")
         out.append(len(self.words) // 2)
         out += self.words
         out += len(self.data).to_bytes(2, "little")
@@ -104,7 +106,7 @@ def decode(buf: Buffer) -> Message:
 
 
 def encode(header: Header, *bodies: Body) -> list[Buffer]:
-    """Encode a message as parts to be sent one after the other; the first begins with the transport's length.
+    """Encode a message as parts to be sent one after the other, behind `transport_length` of their sizes.
 
     Commands of the chain are those of the bodies' classes (RawBody: the header's, or as the link before it says). A
     trailing Payload is handed through without a copy, as a part of its own.

@@ -28,11 +28,8 @@ class TextCodec:
         self.terminator = bytes(width)
 
     def decode(self, raw: bytes | bytearray | memoryview) -> str:
-        """Characters of `raw`, terminator not expected. WireError where the bytes are no text."""
-        try:
-            return codecs.decode(bytes(raw), self.name, "surrogateescape")
-        except UnicodeError as exc:
-            raise WireError(f"text is not {self.name}: {exc}") from None
+        """Characters of `raw`, terminator not expected. WireError where the bytes are no text (odd UTF-16)."""
+        return codecs.decode(bytes(raw), self.name, "surrogateescape")
 
     def encode(self, value: str) -> bytes:
         """Bytes without terminator. WireError where the character set lacks a character."""

@@ -14,15 +14,16 @@ from smbfuse.errors import WireError
 from smbfuse.wire import const, filelevels, infolevels
 from smbfuse.wire.chains import iter_entries
 from smbfuse.wire.codec import WireStruct
-from smbfuse.wire.frame import MAX_MEMBERS, decode, encode, transport_length
+from smbfuse.wire.files import CheckDirectoryRequest
+from smbfuse.wire.frame import MAX_MEMBERS, RawBody, decode, encode, transport_length
 from smbfuse.wire.header import HEADER_SIZE, Header
-from smbfuse.wire.setup import LogoffAndXRequest
+from smbfuse.wire.setup import LogoffAndXRequest, NegotiateRequest
 from smbfuse.wire.text import ASCII, OEM, UNICODE, filetime_to_ns, ns_to_filetime
 from smbfuse.wire.trans import Trans2Request
 from smbfuse.wire.unixlevels import PosixAcl
 from tests import captures
 from tests.wire.test_captures import undecodable
-from tests.wire.test_roundtrip import STRUCTURES
+from tests.wire.test_roundtrip import STRUCTURES, each
 
 HEADER = Header(command=const.SMB_COM_READ_ANDX, flags=0x98, flags2=0xC803).pack()
 
@@ -88,6 +89,7 @@ def test_random_bodies(command: int, reply: bool, unicode: bool, raw: bytes) -> 
 
 
 @pytest.mark.parametrize("made", STRUCTURES, ids=lambda made: made.__name__)
+@each
 @given(raw=st.binary(max_size=200))
 def test_random_structures(made: type[WireStruct], raw: bytes) -> None:
     for text in (UNICODE, OEM):
@@ -168,6 +170,28 @@ def test_andx_chain_without_end() -> None:
 def test_not_smb1() -> None:
     with pytest.raises(WireError, match="not an SMB1 message: it begins with fe 53 4d 42"):
         decode(b"\xfeSMB" + bytes(60))
+
+
+def test_dialects_without_buffer_format() -> None:
+    with pytest.raises(WireError, match="dialects are no list"):
+        NegotiateRequest.unpack(b"\0\4\0NTLM")
+
+
+def test_path_without_buffer_format() -> None:
+    with pytest.raises(WireError, match=r"directory_name: wrong buffer format"):
+        CheckDirectoryRequest.unpack(b"\0\4\0abc\0", text=OEM)
+
+
+@pytest.mark.parametrize("body", [RawBody(words=b"odd"), RawBody(words=bytes(512)), RawBody(data=bytes(65536))])
+def test_raw_bodies_that_do_not_fit(body: RawBody) -> None:
+    with pytest.raises(WireError, match="RawBody: a value does not fit"):
+        body.pack()
+
+
+@pytest.mark.parametrize("raw", [b"", b"\1\0", b"\0\1\0"])
+def test_raw_bodies_cut_short(raw: bytes) -> None:
+    with pytest.raises(WireError):
+        RawBody.unpack(raw)
 
 
 def test_transport_length() -> None:
