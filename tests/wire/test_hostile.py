@@ -100,6 +100,7 @@ _ENTRIES = [*infolevels.FIND.values(), filelevels.FileStreamInfo, filelevels.Fil
 
 
 @pytest.mark.parametrize("made", _ENTRIES, ids=lambda made: made.__name__)
+@each
 @given(raw=st.binary(max_size=400), step=st.integers(0, 130))
 def test_random_chains_end(made: type[WireStruct], raw: bytes, step: int) -> None:
     """No more entries than there is room for, wherever the offsets point."""

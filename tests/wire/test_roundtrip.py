@@ -159,6 +159,7 @@ CHAINED = [*infolevels.FIND.values(), filelevels.FileStreamInfo, filelevels.File
 
 
 @pytest.mark.parametrize("made", CHAINED, ids=lambda made: made.__name__)
+@each
 @given(data=st.data(), align=st.sampled_from([1, 2, 4, 8]))
 def test_chains(made: type[WireStruct], data: st.DataObject, align: int) -> None:
     entries: list[Any] = data.draw(st.lists(instances(made, UNICODE), max_size=5))
