@@ -16,6 +16,7 @@ from smbfuse.ntstatus import (
     STATUS_INVALID_INFO_CLASS,
     STATUS_INVALID_LEVEL,
     STATUS_INVALID_PARAMETER,
+    STATUS_NO_SUCH_FILE,
     STATUS_NOT_IMPLEMENTED,
     STATUS_NOT_SUPPORTED,
     STATUS_OBJECT_NAME_COLLISION,
@@ -62,6 +63,7 @@ UNKNOWN_LEVEL: Final = frozenset(
         STATUS_INVALID_PARAMETER,
         STATUS_NOT_IMPLEMENTED,
         STATUS_NOT_SUPPORTED,
+        STATUS_NO_SUCH_FILE,
         STATUS_OS2_INVALID_LEVEL,
     }
 )
@@ -303,49 +305,70 @@ class NtBackend:
                 await self._set_basic(path, None, FileBasicInfo(ext_file_attributes=FILE_ATTRIBUTE_READONLY))
 
     async def rename(self, old: ServerPath, new: ServerPath, replace: bool) -> None:
-        """Rename; `replace` takes the place of a file that is there, at once and whole.
+        """Rename; `replace` takes the place of a file that is there, at once and whole where the server can do that.
 
-        Within a directory FileRenameInformation does that. SMB1 has nothing that does it from one directory into
-        another: the file first goes to its new directory under a name of its own, and takes the other's place there.
+        FileRenameInformation can, within a directory. smbd 4.17 refuses it to hidden files, which for it are also those
+        whose names begin with a dot.
         """
-        (old_dir, _), (new_dir, name) = split(old, self.style), split(new, self.style)
-        if old_dir == new_dir and replace:
-            await self._replace(old, name)
+        (old_dir, old_name), (new_dir, name) = split(old, self.style), split(new, self.style)
+        if replace and old_dir == new_dir and not old_name.startswith(".") and await self._replace(old, name):
             return
         try:
             await self.tree.rename(old, new)
         except StatusError as exc:
             if exc.status != STATUS_OBJECT_NAME_COLLISION or not replace:
                 raise
-            await self._replace_from_elsewhere(old, new, new_dir, name)
+            await self._take_place(old, new)
 
-    async def _replace_from_elsewhere(self, old: ServerPath, new: ServerPath, new_dir: ServerPath, name: str) -> None:
-        between = child(new_dir, f".smbfuse{secrets.token_hex(8)}", self.style)
+    async def _take_place(self, old: ServerPath, new: ServerPath) -> None:
+        """Replace from another directory, or a hidden file: by way of another name in the new directory."""
+        new_dir, name = split(new, self.style)
+        between = child(new_dir, _unique_name(), self.style)
         await self.tree.rename(old, between)
-        moved = False
+        done = False
         try:
-            await self._replace(between, name)
-            moved = True
+            done = await self._replace(between, name) or await self._set_aside(between, new)
         finally:
-            if not moved:
+            if not done:
                 await self.tree.rename(between, old)
 
-    async def _replace(self, old: ServerPath, name: str) -> None:
-        """Rename within the directory, over what is there. `name` is in the server's spelling."""
+    async def _replace(self, old: ServerPath, name: str) -> bool:
+        """Rename within the directory, over what is there; False if the server cannot do that (to this file)."""
         info = FileRenameInformation(replace_if_exists=1, file_name=name)
         if self._path_rename:
             try:
                 await self.tree.set_path(old, info)
-                return
+                return True
             except StatusError as exc:
+                if exc.status == STATUS_NO_SUCH_FILE:
+                    return False
                 if exc.status not in UNKNOWN_LEVEL:
                     raise
+                self._path_rename = False
         own, _ = await self.tree.create(old, access=DELETE | FILE_READ_ATTRIBUTES, disposition=FILE_OPEN)
         try:
             await self.tree.set_file(own.fid, info)
-            self._path_rename = False
+        except StatusError as exc:
+            if exc.status != STATUS_NO_SUCH_FILE and exc.status not in UNKNOWN_LEVEL:
+                raise
+            return False
         finally:
             own.close_soon()
+        return True
+
+    async def _set_aside(self, source: ServerPath, new: ServerPath) -> bool:
+        """Replace in two steps, neither of which loses a file: what was there keeps living under another name."""
+        aside = child(split(new, self.style)[0], _unique_name(), self.style)
+        await self.tree.rename(new, aside)
+        moved = False
+        try:
+            await self.tree.rename(source, new)
+            moved = True
+        finally:
+            if not moved:
+                await self.tree.rename(aside, new)
+        await self.unlink(aside)
+        return True
 
     async def read_link(self, path: ServerPath) -> str:
         raise OSError(errno.EINVAL, "not a symbolic link")
@@ -372,6 +395,11 @@ def _dos_change(change: Change, before: Attributes | None) -> int:
     dos = before.dos & ~FILE_ATTRIBUTE_NORMAL
     dos = dos | FILE_ATTRIBUTE_READONLY if read_only else dos & ~FILE_ATTRIBUTE_READONLY
     return dos or FILE_ATTRIBUTE_NORMAL
+
+
+def _unique_name() -> str:
+    """A name that nobody uses, for the middle of a rename; no dot in front, so that it is not hidden."""
+    return f"smbfuse-{secrets.token_hex(8)}.tmp"
 
 
 def _is_root(path: ServerPath, style: NameStyle) -> bool:

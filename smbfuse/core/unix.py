@@ -153,8 +153,8 @@ class UnixBackend(NtBackend):
             await self.tree.set_path(path, info)
 
     async def make_directory(self, path: ServerPath, permissions: int) -> Attributes | None:
-        flags = SMB_O_CREAT | SMB_O_EXCL | SMB_O_DIRECTORY
-        answer = await self.tree.posix_open(path, flags, permissions)
+        # Just these two bits are "make a directory" for smbd 4.17, and fail where the name is taken.
+        answer = await self.tree.posix_open(path, SMB_O_CREAT | SMB_O_DIRECTORY, permissions)
         basic = answer.basic()
         return None if basic is None else from_unix(basic)
 

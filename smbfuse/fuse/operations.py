@@ -45,7 +45,7 @@ def handler(
             try:
                 return await method(self, *args, **kwargs)
             except OSError as exc:
-                log.debug("%s: %s", method.__name__, exc)
+                log.debug("%s: %s (%s)", method.__name__, exc, exc.__cause__)
                 raise FUSEError(exc.errno or errno.EIO) from None
             except FUSEError:
                 raise

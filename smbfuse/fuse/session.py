@@ -146,7 +146,7 @@ def _options(mount: MountSettings) -> set[str]:
 
 
 def _resolved(mountpoint: str) -> str:
-    """The path without symbolic links, as the kernel will show it. Before mounting: then looking would ask ourselves."""
+    """The path without symbolic links, as the kernel will show it. Not once mounted: looking would ask us."""
     return os.path.realpath(mountpoint)
 
 
