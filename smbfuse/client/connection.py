@@ -9,8 +9,10 @@ The reader task never waits for anything but the socket. Nothing that it calls m
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -40,7 +42,8 @@ class Call:
     on_late: Callable[[Response], None] | None = None
     done: trio.Event = field(default_factory=trio.Event)
     response: Response | None = None
-    error: Exception | None = None
+    error: ConnectionLost | None = None
+    sent: bool = False
     abandoned: bool = False
 
 
@@ -65,6 +68,8 @@ class Connection:
         self.timeout = timeout
         """Seconds that a request may take if its caller does not say otherwise."""
         self.echo_interval = echo_interval
+        self.settled = False
+        """Whether the other side has shown that it speaks SMB1: only then it is news if it does not."""
         self.lost: ConnectionLost | None = None
         """Why the connection is gone; None while it is there."""
         self.on_oplock_break: Callable[[OplockBreak], None] | None = None
@@ -86,26 +91,35 @@ class Connection:
         rest: tuple[Body, ...] = (),
         timeout: float | None = None,
         urgent: bool = False,
+        surely: bool = False,
         on_late: Callable[[Response], None] | None = None,
     ) -> Response:
         """Send a message (a chain, if there are several bodies) and wait for its whole answer.
 
         Raises ConnectionLost, RequestTimeout, WireError (a name that the character set lacks). When the caller is
-        cancelled or out of time the MID stays reserved until the answer comes, which then goes to `on_late`.
+        cancelled or out of time the MID stays reserved until the answer comes, which then goes to `on_late`. If it
+        waits for its place still, nothing is sent, unless the message must go out `surely`: then in the background.
         """
         call = Call(bodies[0].COMMAND, on_late)
         limit = self.timeout if timeout is None else timeout
+        ended = False
         try:
             with trio.fail_after(limit):
                 await self.window.acquire(urgent)
                 self._start(call, bodies, rest, tid, uid, flags2)
                 await call.done.wait()
+            ended = True
         except trio.TooSlowError:
             raise RequestTimeout(f"no answer to {command_name(call.command)} within {limit:g} s") from None
         finally:
-            call.abandoned = not call.done.is_set()
+            if not ended:
+                self._abandon(call)
+                if surely and not call.sent:
+                    self.spawn(
+                        partial(self.request, *bodies, tid=tid, uid=uid, flags2=flags2, rest=rest, urgent=urgent)
+                    )
         if call.error is not None:
-            raise call.error
+            raise _copy(call.error)
         assert call.response is not None  # noqa: S101 - done is only set with one of the two
         return call.response
 
@@ -113,16 +127,15 @@ class Connection:
         self, call: Call, bodies: tuple[Body, ...], rest: tuple[Body, ...], tid: int, uid: int, flags2: int
     ) -> None:
         """Put the request on the wire; the window's place is taken already."""
-        started = False
         try:
             if self.lost is not None:
-                raise self.lost
+                raise _copy(self.lost)
             if not self.engine.mids.pending:
                 self._busy_since = trio.current_time()
             _, frame = self.engine.start(bodies, call, tid=tid, uid=uid, flags2=flags2, rest=list(rest))
-            started = True
+            call.sent = True
         finally:
-            if not started:
+            if not call.sent:
                 self.window.release()
         self._count(call.command)
         self._send(frame)
@@ -179,11 +192,15 @@ class Connection:
         except ConnectionLost as exc:
             self.fail(exc)
         except (WireError, RemoteProtocolError) as exc:
-            log.error("the server broke the protocol: %s", exc)
-            self.fail(ConnectionLost(f"the server broke the protocol: {exc}"))
+            self._broken(exc)
         except Exception as exc:
             log.exception("a bug in smbfuse ended the connection")
             self.fail(ConnectionLost(f"internal error: {type(exc).__name__}"))
+
+    def _broken(self, why: SmbfuseError) -> None:
+        if self.settled:
+            log.error("the server broke the protocol: %s", why)
+        self.fail(ConnectionLost(f"the server broke the protocol: {why}"))
 
     def _dispatch(self, event: object, frame: Buffer) -> None:
         if isinstance(event, Response):
@@ -204,9 +221,22 @@ class Connection:
         call.response = response
         call.done.set()
         if call.abandoned:
-            self.statistics.late += 1
-            if call.on_late is not None:
-                call.on_late(response)
+            self._late(call, response)
+
+    def _abandon(self, call: Call) -> None:
+        """The caller is gone. The answer may be here all the same: it came in the moment of the cancellation."""
+        call.abandoned = True
+        if call.response is not None:
+            self._late(call, call.response)
+
+    def _late(self, call: Call, response: Response) -> None:
+        self.statistics.late += 1
+        if call.on_late is None:
+            return
+        try:
+            call.on_late(response)
+        except (WireError, RemoteProtocolError) as exc:
+            self._broken(exc)
 
     def _unasked(self, event: Unsolicited) -> None:
         self.statistics.unsolicited += 1
@@ -221,16 +251,21 @@ class Connection:
             self.fail(exc)
 
     async def _watch(self) -> None:
-        """Tell a slow server from a dead one: silence while answers are due is asked about, then taken for death."""
-        asked_at = 0.0
+        """Tell a slow server from a dead one: silence while answers are due is asked about, then taken for death.
+
+        Where the window has no place left to ask (MaxMpxCount of 1), a request's whole time is waited first.
+        """
+        asked_at = -math.inf
         while True:
             await trio.sleep(self.echo_interval / 4)
             if not self.engine.mids.pending:
                 continue
-            silent = trio.current_time() - max(self._transport.last_received, self._busy_since)
-            if silent >= 2 * self.echo_interval:
+            heard_at = max(self._transport.last_received, self._busy_since)
+            silent = trio.current_time() - heard_at
+            patience = 2 * self.echo_interval if asked_at > heard_at else max(2 * self.echo_interval, self.timeout)
+            if silent >= patience:
                 self.fail(ConnectionLost(f"the server has been silent for {silent:.0f} s"))
-            elif silent >= self.echo_interval and asked_at <= self._transport.last_received:
+            elif silent >= self.echo_interval and asked_at <= heard_at and self.window.used < self.window.limit:
                 asked_at = trio.current_time()
                 self.spawn(self.echo)
 
@@ -254,3 +289,8 @@ class Connection:
         self._scope.cancel()
         if self.on_lost is not None:
             self.on_lost(why)
+
+
+def _copy(why: ConnectionLost) -> ConnectionLost:
+    """An exception of one's own for each task that it is raised in: a traceback belongs to one of them."""
+    return ConnectionLost(*why.args)

@@ -133,6 +133,10 @@ class OpenFile:
             self.tree.opens.pop(self.fid, None)
             (await self.tree.request(CloseRequest(fid=self.fid), urgent=True)).check(self.path)
 
+    def close_soon(self) -> None:
+        """Close in the background: for the end of a longer operation, whose own outcome is what counts."""
+        self.tree.session.connection.spawn(self.close)
+
     def acknowledge_break(self, level: int) -> None:
         """Give the oplock back, down to `level`. There is no answer. [MS-CIFS] 3.2.5.42."""
         body = LockingAndXRequest(fid=self.fid, lock_type=LOCKING_ANDX_OPLOCK_RELEASE, new_oplock_level=level)

@@ -15,7 +15,12 @@ from smbfuse.ntstatus import (
 from smbfuse.proto.events import Response
 from smbfuse.wire import trans2
 from smbfuse.wire.chains import iter_entries
-from smbfuse.wire.const import SMB_FIND_CLOSE_AT_EOS, SMB_FIND_CONTINUE_FROM_LAST, SMB_FIND_RETURN_RESUME_KEYS
+from smbfuse.wire.const import (
+    SMB_FIND_CLOSE_AFTER_REQUEST,
+    SMB_FIND_CLOSE_AT_EOS,
+    SMB_FIND_CONTINUE_FROM_LAST,
+    SMB_FIND_RETURN_RESUME_KEYS,
+)
 from smbfuse.wire.files import FindClose2Request
 from smbfuse.wire.text import UNICODE
 
@@ -26,18 +31,20 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound="WireStruct")
 
 MAX_DATA: Final = 0xFF00
+_FIRST_FLAGS: Final = SMB_FIND_CLOSE_AT_EOS | SMB_FIND_RETURN_RESUME_KEYS
 _END: Final = frozenset({STATUS_NO_MORE_FILES, STATUS_NO_SUCH_FILE})
 
 
 class Search(Generic[E]):
     """One search. Call `next_page` until it gives an empty page, or `close` before that."""
 
-    def __init__(self, tree: Tree, pattern: ServerPath, level: type[E], count: int) -> None:
+    def __init__(self, tree: Tree, pattern: ServerPath, level: type[E], single: bool) -> None:
         self._tree = tree
         self._pattern = pattern
         self._level = level
         self._number: int = level.LEVEL  # type: ignore[attr-defined] # every information level has it
-        self._count = count
+        self._single = single
+        self._count = 1 if single else 0xFFFF
         self._search_id: int | None = None
         self._last = ""
         self._ended = False
@@ -55,7 +62,7 @@ class Search(Generic[E]):
     async def _first(self) -> list[E]:
         parameters = trans2.FindFirst2Parameters(
             search_count=self._count,
-            flags=SMB_FIND_CLOSE_AT_EOS | SMB_FIND_RETURN_RESUME_KEYS,
+            flags=SMB_FIND_CLOSE_AFTER_REQUEST if self._single else _FIRST_FLAGS,
             information_level=self._number,
             file_name=self._pattern.text,
         )
@@ -74,7 +81,7 @@ class Search(Generic[E]):
             sid=self._search_id,
             search_count=self._count,
             information_level=self._number,
-            flags=SMB_FIND_CLOSE_AT_EOS | SMB_FIND_RETURN_RESUME_KEYS | SMB_FIND_CONTINUE_FROM_LAST,
+            flags=_FIRST_FLAGS | SMB_FIND_CONTINUE_FROM_LAST,
             file_name=self._last,
         )
         response = await self._tree.trans2(parameters, max_data=MAX_DATA, flags2=self._pattern.flags2)
@@ -94,7 +101,7 @@ class Search(Generic[E]):
         found = list(iter_entries(self._level, response.transaction.data, UNICODE))
         if len(found) != count:
             raise RemoteProtocolError(f"a search answers {count} names and sends {len(found)}")
-        if end:
+        if end or self._single:
             self._ended = True
         if found:
             self._last = found[-1].file_name  # type: ignore[attr-defined] # every FIND level has a name
@@ -103,7 +110,7 @@ class Search(Generic[E]):
     def _close_late(self, response: Response) -> None:
         if response.transaction is not None and len(response.transaction.parameters) >= 6:
             answer = trans2.FindFirst2ResponseParameters.unpack(response.transaction.parameters)
-            if not answer.end_of_search:
+            if not answer.end_of_search and not self._single:
                 self._search_id = answer.sid
                 self._tree.session.connection.spawn(self.close)
 

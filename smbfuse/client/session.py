@@ -16,7 +16,14 @@ import trio
 from smbfuse.client.auth import authenticator
 from smbfuse.client.connection import Connection
 from smbfuse.client.transport import connect
-from smbfuse.errors import AuthenticationError, ConnectError, ConnectionLost, NotSupported, RemoteProtocolError
+from smbfuse.errors import (
+    AuthenticationError,
+    ConnectError,
+    ConnectionLost,
+    NotSupported,
+    RemoteProtocolError,
+    RequestTimeout,
+)
 from smbfuse.ntstatus import STATUS_MORE_PROCESSING_REQUIRED
 from smbfuse.proto.signing import Signer
 from smbfuse.wire.const import (
@@ -129,17 +136,20 @@ class Session:
             )
         except ConnectionLost as exc:
             raise ConnectError(f"{host} does not speak SMB1 ({exc}); SMB1 may be switched off there") from None
+        except RequestTimeout as exc:
+            raise ConnectError(f"{host} takes connections, but does not speak SMB1 ({exc})") from None
         response.check()
         answer = response.members[0][1]
         if isinstance(answer, NegotiateRefusal) and answer.dialect_index == NO_DIALECT:
             raise NotSupported(f"{host} does not speak SMB1's NT LM 0.12 dialect; SMB1 may be switched off there")
         if isinstance(answer, NegotiateNonExtendedResponse):
             raise NotSupported(f"{host} knows only logons without extended security, which smbfuse does not do yet")
-        negotiated = response.body(NegotiateExtendedResponse)
-        if not negotiated.capabilities & CAP_UNICODE:
+        if not isinstance(answer, NegotiateExtendedResponse) or answer.dialect_index != 0:
+            raise NotSupported(f"{host} answers with a dialect of SMB1 that was not offered to it")
+        if not answer.capabilities & CAP_UNICODE:
             raise NotSupported(f"{host} does not speak Unicode, which smbfuse cannot do without yet")
-        self._settle(negotiated)
-        return negotiated.security_blob
+        self._settle(answer)
+        return answer.security_blob
 
     def _settle(self, negotiated: NegotiateExtendedResponse) -> None:
         """Keep what the server said, and decide about signing by the table of [MS-SMB] 3.2.4.2.4."""
@@ -160,6 +170,7 @@ class Session:
         elif self.settings.require_signing:
             engine.flags2 |= SMB_FLAGS2_SMB_SECURITY_SIGNATURE_REQUIRED
         self.connection.window.limit = self.limits.max_mpx_count
+        self.connection.settled = True
 
     # --- session setup
 
@@ -176,13 +187,16 @@ class Session:
             token = auth.step(body.security_blob)
         else:
             raise RemoteProtocolError("the server wants to go on with the logon for ever")
-        if body.security_blob:
-            auth.step(body.security_blob)  # checks the server's part, where there is one
-        self.server_os = body.native_os or ""
-        if body.action & SMB_SETUP_GUEST and not self.settings.credentials.anonymous:
+        anonymous = self.settings.credentials.anonymous
+        if body.action & SMB_SETUP_GUEST and not anonymous:
             raise AuthenticationError(
                 f"{self.settings.host} does not know the user and lets in a guest; if that is enough, use -o guest"
             )
+        if body.security_blob:
+            auth.step(body.security_blob)  # checks the server's part, where there is one
+        self.server_os = body.native_os or ""
+        if auth.session_key is None and not anonymous:
+            raise AuthenticationError(f"{self.settings.host} ends the logon before it has seen who we are")
         self._begin_signing(response, auth.session_key)
 
     async def _setup(self, token: bytes) -> Response:

@@ -14,6 +14,7 @@ import trio
 
 from smbfuse.errors import ConnectError, ConnectionLost, RemoteProtocolError
 from smbfuse.wire.frame import MAX_FRAME
+from smbfuse.wire.header import HEADER_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,6 +26,10 @@ SESSION_KEEPALIVE: Final = 0x85
 _BUFFER: Final = 64 * 1024
 _DIRECT: Final = 8 * 1024
 """Frames longer than this are received into a buffer of their own, so that their payload need not be copied."""
+_PARTS: Final = 64
+"""Parts of frames given to the socket at once; the kernel takes 1,024."""
+_IN_A_ROW: Final = 32
+"""Receptions without a pause for other tasks: a fast server must not keep deadlines from being noticed."""
 
 
 class Transport:
@@ -36,6 +41,7 @@ class Transport:
         self._max_frame = max_frame
         self._unsent: deque[memoryview] = deque()
         self._wake = trio.Event()
+        self._in_a_row = 0
         self.last_received = trio.current_time()
         """trio time at which bytes last came in."""
 
@@ -69,10 +75,13 @@ class Transport:
         while True:
             await self._wake.wait()
             await trio.lowlevel.wait_writable(self._sock)
-            batch = [self._unsent.popleft() for _ in range(min(len(self._unsent), 64))]
-            self._unsent.extendleft(memoryview(part) for part in reversed(self._write(batch)))
+            self._write_some()
             if not self._unsent:
                 self._wake = trio.Event()
+
+    def _write_some(self) -> None:
+        batch = [self._unsent.popleft() for _ in range(min(len(self._unsent), _PARTS))]
+        self._unsent.extendleft(memoryview(part) for part in reversed(self._write(batch)))
 
     # --- receiving
 
@@ -112,7 +121,7 @@ class Transport:
         kind, size = head[0], int.from_bytes(head[1:4], "big")
         if kind == SESSION_KEEPALIVE and size == 0:
             return 0
-        if kind != SESSION_MESSAGE or size > self._max_frame:
+        if kind != SESSION_MESSAGE or not HEADER_SIZE <= size <= self._max_frame:
             raise RemoteProtocolError(f"not an SMB message: the transport header is {bytes(head).hex(' ')}")
         return size
 
@@ -121,11 +130,15 @@ class Transport:
             into = into[await self._receive(into) :]
 
     async def _receive(self, into: memoryview) -> int:
+        self._in_a_row += 1
+        if self._in_a_row > _IN_A_ROW:
+            self._in_a_row = 0
+            await trio.lowlevel.checkpoint()
         while True:
             try:
                 count = self._sock.recv_into(into)
             except (BlockingIOError, InterruptedError):
-                await trio.lowlevel.wait_readable(self._sock)
+                await self._readable()
                 continue
             except OSError as exc:
                 raise ConnectionLost(f"connection lost: {exc.strerror}") from None
@@ -134,6 +147,13 @@ class Transport:
             self.last_received = trio.current_time()
             return count
 
+    async def _readable(self) -> None:
+        self._in_a_row = 0
+        try:
+            await trio.lowlevel.wait_readable(self._sock)
+        except trio.ClosedResourceError:
+            raise ConnectionLost("the connection was closed") from None
+
     async def aclose(self) -> None:
         """Send what is queued if the socket takes it within a moment, then close."""
         with trio.move_on_after(0.5) as scope:
@@ -141,10 +161,8 @@ class Transport:
             while self._unsent:
                 try:
                     await trio.lowlevel.wait_writable(self._sock)
-                    batch = list(self._unsent)
-                    self._unsent.clear()
-                    self._unsent.extend(memoryview(part) for part in self._write(batch))
-                except ConnectionLost:
+                    self._write_some()
+                except (ConnectionLost, trio.ClosedResourceError):
                     break
         self.close()
 

@@ -45,6 +45,7 @@ from smbfuse.wire.setup import (
 )
 from smbfuse.wire.text import UNICODE
 from smbfuse.wire.trans import Trans2Request, Trans2SecondaryRequest
+from smbfuse.wire.unixlevels import PosixOpenRequest, PosixOpenResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -247,11 +248,26 @@ class Tree:
         parameters = trans2.QueryFsParameters(information_level=_number(level))
         return level.unpack((await self._transact(parameters, max_data=1024)).data, text=UNICODE)
 
-    def search(self, pattern: ServerPath, level: type[L], *, count: int = 0xFFFF) -> Search[L]:
-        """A search by TRANS2_FIND_FIRST2, page by page."""
-        return Search(self, pattern, level, count)
+    def search(self, pattern: ServerPath, level: type[L], *, single: bool = False) -> Search[L]:
+        """A search by TRANS2_FIND_FIRST2, page by page; `single` for one name and no more."""
+        return Search(self, pattern, level, single)
 
     # --- changing
+
+    async def posix_open(self, path: ServerPath, flags: int, permissions: int = 0) -> PosixOpenResponse:
+        """Open, create or make a directory by the UNIX extensions, and get its FileUnixBasic."""
+        parameters = trans2.SetPathParameters(information_level=PosixOpenRequest.LEVEL, file_name=path.text)
+        data = PosixOpenRequest(open_flags=flags, permissions=permissions).pack()
+        response = await self.trans2(
+            parameters, data, max_data=1024, flags2=path.flags2, on_late=self._close_late_posix
+        )
+        response.check(path.text)
+        return _posix_answer(response)
+
+    def _close_late_posix(self, response: Response) -> None:
+        if not is_error(response.status):
+            late = OpenFile(self, _posix_answer(response).fid, "")
+            self.session.connection.spawn(late.close)
 
     async def set_path(self, path: ServerPath, info: WireStruct) -> Transaction:
         """TRANS2_SET_PATH_INFORMATION. [MS-CIFS] 2.2.6.7."""
@@ -313,6 +329,11 @@ def _create_answer(response: Response) -> NtCreateAndXResponse | NtCreateAndXExt
     if isinstance(body, NtCreateAndXExtendedResponse):
         return body
     return response.body(NtCreateAndXResponse)
+
+
+def _posix_answer(response: Response) -> PosixOpenResponse:
+    assert response.transaction is not None  # noqa: S101 - trans2 said so
+    return PosixOpenResponse.unpack(response.transaction.data)
 
 
 async def connect_tree(session: Session, share: str) -> Tree:

@@ -56,6 +56,7 @@ async def serve(server: ServerSettings, mount: MountSettings, ready: Callable[[]
             tree = await connect_tree(session, server.share)
             files = await _file_system(tree, mount, nursery)
             await _mounted(Operations(files, interrupts), mount, ready)
+            session.connection.on_lost = None  # from here on we end it ourselves
             await _say_goodbye(files, tree, session)
         except SmbfuseError as exc:
             failure = exc
