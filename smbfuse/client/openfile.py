@@ -127,11 +127,11 @@ class OpenFile:
     # --- the end
 
     async def close(self) -> None:
-        """Close the FID. A cancelled close is still sent, or was."""
+        """Close the FID. A cancelled close is sent all the same."""
         if not self.closed:
             self.closed = True
             self.tree.opens.pop(self.fid, None)
-            (await self.tree.request(CloseRequest(fid=self.fid), urgent=True)).check(self.path)
+            (await self.tree.request(CloseRequest(fid=self.fid), urgent=True, surely=True)).check(self.path)
 
     def close_soon(self) -> None:
         """Close in the background: for the end of a longer operation, whose own outcome is what counts."""

@@ -53,10 +53,11 @@ class Search(Generic[E]):
         """The next entries, `.` and `..` among them; none at the end. Raises StatusError."""
         if self._ended:
             return []
+        before = self._last
         found = await (self._first() if self._search_id is None else self._next())
-        if not found and not self._ended:
+        if not self._ended and (not found or found[-1].file_name == before):  # type: ignore[attr-defined] # as above
             await self.close()
-            raise RemoteProtocolError("a search goes on for ever without giving names")
+            raise RemoteProtocolError("a search goes on for ever without giving new names")
         return found
 
     async def _first(self) -> list[E]:
@@ -118,7 +119,7 @@ class Search(Generic[E]):
         """End the search at the server, if it has not ended by itself. [MS-CIFS] 2.2.4.48."""
         if self._search_id is not None and not self._ended:
             self._ended = True
-            await self._tree.request(FindClose2Request(sid=self._search_id), urgent=True)
+            await self._tree.request(FindClose2Request(sid=self._search_id), urgent=True, surely=True)
 
 
 def _parameters(response: Response) -> bytes:

@@ -111,6 +111,7 @@ class Tree:
         flags2: int = 0,
         rest: tuple[Body, ...] = (),
         urgent: bool = False,
+        surely: bool = False,
         on_late: Callable[[Response], None] | None = None,
     ) -> Response:
         """A request on this tree; see Connection.request."""
@@ -121,6 +122,7 @@ class Tree:
             flags2=flags2,
             rest=rest,
             urgent=urgent,
+            surely=surely,
             on_late=on_late,
         )
 
