@@ -17,7 +17,6 @@ from smbfuse.wire.filelevels import FileEndOfFileInfo
 
 if TYPE_CHECKING:
     from smbfuse.client.openfile import OpenFile
-    from smbfuse.core.attrs import Attributes
     from smbfuse.core.inodes import Inode
     from smbfuse.wire.codec import Buffer
 
@@ -65,18 +64,26 @@ class FileSystem(Vfs):
         parent, name, path = self._target(parent_number, raw_name)
         read, write = _modes(flags)
         exclusive, truncate = bool(flags & os.O_EXCL), bool(flags & os.O_TRUNC)
+        write = write or truncate
+        asked = self.cache.now()
 
-        async def work() -> tuple[OpenFile, Attributes]:
-            return await self.backend.create(path, read, write or truncate, permissions, exclusive, truncate)
+        async def work() -> tuple[int, Entry]:
+            file, attrs = await self.backend.create(path, read, write, permissions, exclusive, truncate)
+            entry = await self._made(parent, name, attrs, asked)
+            inode = self.inodes.get(entry.number)
+            if truncate:
+                self.cache.changed(inode)  # it may have been there before
+            return self._add(inode, file, write), entry
 
-        file, attrs = await self._changing_names(parent, work, undo=lambda late: late[0].close_soon())
-        if attrs.is_dir:
-            file.close_soon()
-            raise OSError(errno.EISDIR, "a directory is in the way")
-        entry = await self._made(parent, name, attrs)
-        inode = self.inodes.get(entry.number)
-        self.cache.changed(inode)  # its size and times are about to change
-        return self._add(inode, file, write or truncate), entry
+        return await self._change_names(parent, work, self._unwanted_file)
+
+    def _unwanted_file(self, created: tuple[int, Entry]) -> None:
+        number, entry = created
+        handle = self.handles.pop(number)
+        if isinstance(handle, FileHandle):
+            handle.file.close_soon()
+            self.inodes.close(handle.inode)
+        self._unwanted(entry)
 
     @system_call
     async def mknod(self, parent_number: int, raw_name: bytes, mode: int) -> Entry:
@@ -84,13 +91,14 @@ class FileSystem(Vfs):
         if not stat.S_ISREG(mode):
             raise OSError(errno.EPERM, "only regular files")
         parent, name, path = self._target(parent_number, raw_name)
+        asked = self.cache.now()
 
-        async def work() -> Attributes:
+        async def work() -> Entry:
             file, attrs = await self.backend.create(path, False, True, stat.S_IMODE(mode), True, False)
             await file.close()
-            return attrs
+            return await self._made(parent, name, attrs, asked)
 
-        return await self._made(parent, name, await self._changing_names(parent, work))
+        return await self._change_names(parent, work, self._unwanted)
 
     @system_call
     async def read(self, handle_number: int, offset: int, size: int) -> Buffer:

@@ -129,13 +129,10 @@ class InodeTable:
 
     def _candidates(self, parent: Inode, name: str, attrs: Attributes, snapshot: bool) -> Iterable[int]:
         """Numbers for this file, best first."""
+        if attrs.file_id > ROOT and not snapshot:
+            yield attrs.file_id
         path = "/".join([*self.components(parent), name])
-        if attrs.file_id > ROOT:
-            if not snapshot:
-                yield attrs.file_id
-            yield _hashed(f"{path}\0{attrs.file_id}")
-        else:
-            yield _hashed(path)
+        yield _hashed(f"{path}\0{attrs.file_id}" if attrs.file_id > ROOT else path)
 
     def _number(self, parent: Inode, name: str, attrs: Attributes, snapshot: bool) -> int:
         """The best number that does not make two different files one."""

@@ -26,9 +26,12 @@ MAX_ENTRIES: Final = 100_000
 
 @dataclass(slots=True)
 class Listing:
-    """A whole directory as the server listed it. Keys are names as the server compares them."""
+    """A whole directory as the server listed it. Keys are names as the server compares them.
 
-    entries: dict[str, tuple[str, Attributes]]
+    Attributes of None: the name is there, but we changed the file since, and the server has to be asked.
+    """
+
+    entries: dict[str, tuple[str, Attributes | None]]
     until: float
 
 
@@ -98,22 +101,29 @@ class MetaCache:
             inode.attrs, inode.attrs_until = attrs, until
 
     def changed(self, inode: Inode) -> None:
-        """We changed the file (or the directory's contents): ask again."""
+        """We changed the file (or the directory's contents): ask again, whatever listings said of it."""
         inode.version += 1
         inode.attrs_until = 0.0
+        for parent, name in inode.names.values():
+            if parent.listing is not None and (key := self._key(name)) in parent.listing.entries:
+                parent.listing.entries[key] = (name, None)
 
     # --- names in a directory
 
     def name(self, directory: Inode, name: str) -> Present | Absent | None:
-        """What the directory's listing says of a name; None: it says nothing."""
+        """What the directory's listing says of a name; None: it says nothing (any more)."""
         listing = self.listing(directory)
         if listing is None:
             return None
-        self.statistics.hits += 1
-        found = listing.entries.get(self._key(name))
-        if found is None:
+        known = listing.entries.get(self._key(name))
+        if known is None:
+            self.statistics.hits += 1
             return Absent(listing.until)
-        return Present(found[0], found[1], listing.until)
+        spelling, attrs = known
+        if attrs is None:
+            return None
+        self.statistics.hits += 1
+        return Present(spelling, attrs, listing.until)
 
     def listing(self, directory: Inode) -> Listing | None:
         """The whole listing, if it may still be served."""
@@ -127,7 +137,7 @@ class MetaCache:
         return listing
 
     def learn_listing(
-        self, directory: Inode, entries: dict[str, tuple[str, Attributes]], asked: float, version: int
+        self, directory: Inode, entries: dict[str, tuple[str, Attributes | None]], asked: float, version: int
     ) -> None:
         """Keep a listing begun at `asked`, unless we changed the directory since it had `version`."""
         self._forget(directory)
@@ -143,9 +153,6 @@ class MetaCache:
         """We put a name there (None: its attributes are not known). The directory's own times changed with it."""
         self.changed(directory)
         if directory.listing is None:
-            return
-        if attrs is None:
-            self._forget(directory)
             return
         entries, key = directory.listing.entries, self._key(name)
         self._entries += key not in entries

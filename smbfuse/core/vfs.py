@@ -19,7 +19,7 @@ from smbfuse.core.backend import Backend, Change, Space, server_path
 from smbfuse.core.errno_map import as_oserror
 from smbfuse.core.handles import DirHandle, HandleTable
 from smbfuse.core.inodes import ROOT, Inode, InodeTable
-from smbfuse.core.metacache import CEILING, Absent, MetaCache, Present
+from smbfuse.core.metacache import CEILING, Absent, Listing, MetaCache, Present
 from smbfuse.core.names import from_kernel, is_snapshot, to_kernel
 from smbfuse.errors import MountError, SmbfuseError, StatusError
 from smbfuse.ntstatus import (
@@ -141,6 +141,8 @@ class Vfs:
     async def lookup(self, parent_number: int, raw_name: bytes) -> Entry:
         """Find a name in a directory; an Entry with number 0 says for how long there is none."""
         parent, name = self.inodes.get(parent_number), from_kernel(raw_name)
+        known = self.inodes.find(parent, name)
+        version = known.version if known is not None else 0
         found = await self._find(parent, name)
         if isinstance(found, Absent):
             self.inodes.unlink(parent, name)
@@ -148,7 +150,10 @@ class Vfs:
             return Entry(0, None, timeout, timeout)
         inode = self.inodes.enter(parent, found.name, found.attrs)
         inode.lookups += 1
-        attrs = await self._learn_found(inode, found)
+        asked_of = version if inode is known else inode.version
+        attrs = await self._learn_found(inode, found, asked_of)
+        if inode.version == asked_of:
+            self.cache.update(parent, found.name, attrs)
         return self.entry(inode, attrs, found.until)
 
     async def _find(self, parent: Inode, name: str) -> Present | Absent:
@@ -167,11 +172,11 @@ class Vfs:
             raise
         return Present(name, attrs, asked + self.cache.lifetime)
 
-    async def _learn_found(self, inode: Inode, found: Present) -> Attributes:
+    async def _learn_found(self, inode: Inode, found: Present, version: int) -> Attributes:
         """Attributes of a name just found. Of a file that we have open for writing only its FID tells the size."""
         if self.handles.of(inode, writable=True) is not None:
             return await self._refresh(inode)
-        self.cache.learn(inode, found.attrs, found.until - self.cache.lifetime)
+        self.cache.learn(inode, found.attrs, found.until - self.cache.lifetime, version)
         return found.attrs
 
     @system_call
@@ -209,10 +214,14 @@ class Vfs:
             before = await self._refresh(inode)
         handle = self._handle_for(inode, handle_number)
         path = self.path(inode)
-        try:
-            await self.change(lambda: self.backend.change(path, handle, change, before))
-        finally:
-            self.cache.changed(inode)
+
+        async def work() -> None:
+            try:
+                await self.backend.change(path, handle, change, before)
+            finally:
+                self.cache.changed(inode)
+
+        await self.change(work)
         if before is None or change.size is not None:
             return self.entry(inode, await self._refresh(inode))
         return self.entry(inode, _applied(before, change))  # with timeout 0: the change time is the server's
@@ -243,16 +252,25 @@ class Vfs:
     async def mkdir(self, parent_number: int, raw_name: bytes, permissions: int) -> Entry:
         """Make a directory."""
         parent, name, path = self._target(parent_number, raw_name)
-        attrs = await self._changing_names(parent, lambda: self.backend.make_directory(path, permissions))
-        return await self._made(parent, name, attrs)
+        asked = self.cache.now()
+
+        async def work() -> Entry:
+            attrs = await self.backend.make_directory(path, permissions)
+            return await self._made(parent, name, attrs, asked)
+
+        return await self._change_names(parent, work, self._unwanted)
 
     @system_call
     async def symlink(self, parent_number: int, raw_name: bytes, target: bytes) -> Entry:
         """Make a symbolic link."""
         parent, name, path = self._target(parent_number, raw_name)
         text = target.decode("utf-8", "surrogatepass")
-        await self._changing_names(parent, lambda: self.backend.make_symlink(path, text))
-        return await self._made(parent, name, None)
+
+        async def work() -> Entry:
+            await self.backend.make_symlink(path, text)
+            return await self._made(parent, name, None, self.cache.now())
+
+        return await self._change_names(parent, work, self._unwanted)
 
     @system_call
     async def link(self, number: int, parent_number: int, raw_name: bytes) -> Entry:
@@ -260,23 +278,35 @@ class Vfs:
         inode = self.inodes.get(number)
         parent, name, path = self._target(parent_number, raw_name)
         old = self.path(inode)
-        await self._changing_names(parent, lambda: self.backend.link(old, path))
-        self.cache.changed(inode)
-        return await self._made(parent, name, None)
+
+        async def work() -> Entry:
+            await self.backend.link(old, path)
+            self.cache.changed(inode)
+            return await self._made(parent, name, None, self.cache.now())
+
+        return await self._change_names(parent, work, self._unwanted)
 
     @system_call
     async def unlink(self, parent_number: int, raw_name: bytes) -> None:
         """Remove a name of a file."""
         parent, name, path = self._target(parent_number, raw_name)
-        await self._changing_names(parent, lambda: self.backend.unlink(path))
-        self._gone(parent, name)
+
+        async def work() -> None:
+            await self.backend.unlink(path)
+            self._gone(parent, name)
+
+        await self._change_names(parent, work)
 
     @system_call
     async def rmdir(self, parent_number: int, raw_name: bytes) -> None:
         """Remove an empty directory."""
         parent, name, path = self._target(parent_number, raw_name)
-        await self._changing_names(parent, lambda: self.backend.remove_directory(path))
-        self._gone(parent, name)
+
+        async def work() -> None:
+            await self.backend.remove_directory(path)
+            self._gone(parent, name)
+
+        await self._change_names(parent, work)
 
     @system_call
     async def rename(
@@ -287,33 +317,28 @@ class Vfs:
             raise OSError(errno.EINVAL, "only RENAME_NOREPLACE can be done")
         old_parent, old, old_path = self._target(old_parent_number, old_raw)
         new_parent, new, new_path = self._target(new_parent_number, new_raw)
-        replace_it = not flags & RENAME_NOREPLACE
-        moving = self.inodes.find(old_parent, old)
-        known = old_parent.listing.entries.get(self.style.key(old)) if old_parent.listing else None
-        try:
-            await self._changing_names(
-                old_parent, lambda: self._rename(moving, old_path, new_parent, new, new_path, replace_it)
-            )
-        finally:
-            self.cache.changed(new_parent)
-        replaced = self.inodes.find(new_parent, new)
-        if replaced is not None:
-            self.cache.changed(replaced)
-        self.inodes.rename(old_parent, old, new_parent, new)
-        self.cache.removed(old_parent, old)
-        self.cache.added(new_parent, new, known[1] if known else None)
+        moving, target = self.inodes.find(old_parent, old), self.inodes.find(new_parent, new)
+        over = not flags & RENAME_NOREPLACE
 
-    async def _rename(
-        self, moving: Inode | None, old: ServerPath, new_parent: Inode, new_name: str, new: ServerPath, replace_it: bool
-    ) -> None:
-        """A directory may replace an empty directory: that one goes first, and comes back if the rest fails."""
-        target = self.inodes.find(new_parent, new_name)
-        both = moving is not None and target is not None and moving is not target
-        if not (both and replace_it and target is not None and target.kind == stat.S_IFDIR):
-            await self.backend.rename(old, new, replace_it)
-            return
-        if moving is not None and moving.kind != stat.S_IFDIR:
-            raise OSError(errno.EISDIR, "a file cannot replace a directory")
+        async def work() -> None:
+            try:
+                if over and target is not None and target is not moving and target.kind == stat.S_IFDIR:
+                    await self._replace_directory(old_path, new_path)
+                else:
+                    await self.backend.rename(old_path, new_path, over)
+            finally:
+                self.cache.changed(new_parent)
+            for inode in (moving, target):
+                if inode is not None:
+                    self.cache.changed(inode)  # link counts and change times
+            self.inodes.rename(old_parent, old, new_parent, new)
+            self.cache.removed(old_parent, old)
+            self.cache.added(new_parent, new, None)
+
+        await self._change_names(old_parent, work)
+
+    async def _replace_directory(self, old: ServerPath, new: ServerPath) -> None:
+        """A directory may replace an empty one: that goes first, and comes back if the rest fails."""
         await self.backend.remove_directory(new)
         moved = False
         try:
@@ -331,28 +356,36 @@ class Vfs:
             raise OSError(errno.EROFS, "this name stands for a snapshot")
         return parent, name, self.path(parent, name)
 
-    async def _changing_names(
+    async def _change_names(
         self, parent: Inode, work: Callable[[], Awaitable[T]], undo: Callable[[T], None] | None = None
     ) -> T:
         """Do `work`, which changes names in `parent`; however it ends, what was asked before is not believed after."""
-        try:
-            return await self.change(work, undo)
-        except (SmbfuseError, OSError):
-            self.cache.stale(parent)  # perhaps it was done all the same, or the listing was wrong
-            raise
-        finally:
-            self.cache.changed(parent)
 
-    async def _made(self, parent: Inode, name: str, attrs: Attributes | None) -> Entry:
+        async def accounted() -> T:
+            try:
+                return await work()
+            except (SmbfuseError, OSError):
+                self.cache.stale(parent)  # perhaps it was done all the same, or the listing was wrong
+                raise
+            finally:
+                self.cache.changed(parent)
+
+        return await self.change(accounted, undo)
+
+    async def _made(self, parent: Inode, name: str, attrs: Attributes | None, asked: float) -> Entry:
         """A name that we just made: attributes as the answer told them, or asked for now."""
-        asked = self.cache.now()
         if attrs is None:
+            asked = self.cache.now()
             attrs = await self.backend.stat(self.path(parent, name))
         self.cache.added(parent, name, attrs)
         inode = self.inodes.enter(parent, name, attrs)
         inode.lookups += 1
         self.cache.learn(inode, attrs, asked)
         return self.entry(inode, attrs)
+
+    def _unwanted(self, entry: Entry) -> None:
+        """The kernel was not told of this entry, so it will not give its lookup back."""
+        self.inodes.forget(entry.number, 1)
 
     def _gone(self, parent: Inode, name: str) -> None:
         """A name that we just removed."""
@@ -401,13 +434,16 @@ class Vfs:
     async def _take_listing(self, handle: DirHandle) -> None:
         directory = handle.inode
         listing = self.cache.listing(directory)
-        if listing is not None:
-            handle.entries = list(listing.entries.values())
+        cached = _complete(listing) if listing is not None else None
+        if listing is not None and cached is not None:
+            handle.entries = cached
             handle.asked = listing.until - self.cache.lifetime
         else:
             handle.asked, version = self.cache.now(), directory.version
             handle.entries = await self._list(directory)
-            entries = {self.style.key(name): (name, attrs) for name, attrs in handle.entries}
+            entries: dict[str, tuple[str, Attributes | None]] = {
+                self.style.key(name): (name, attrs) for name, attrs in handle.entries
+            }
             self.cache.learn_listing(directory, entries, handle.asked, version)
         handle.taken = True
 
@@ -431,6 +467,12 @@ class Vfs:
         handle = self.handles.pop(handle_number)
         if handle is not None:
             self.inodes.close(handle.inode)
+
+
+def _complete(listing: Listing) -> list[tuple[str, Attributes]] | None:
+    """The entries, if the attributes of all are known."""
+    found = [(name, attrs) for name, attrs in listing.entries.values() if attrs is not None]
+    return found if len(found) == len(listing.entries) else None
 
 
 def _applied(before: Attributes, change: Change) -> Attributes:
