@@ -55,7 +55,8 @@ class Search(Generic[E]):
             return []
         before = self._last
         found = await (self._first() if self._search_id is None else self._next())
-        if not self._ended and (not found or found[-1].file_name == before):  # type: ignore[attr-defined] # as above
+        repeated = not found or found[-1].file_name == before  # type: ignore[attr-defined] # as in _entries
+        if repeated and not self._ended:
             await self.close()
             raise RemoteProtocolError("a search goes on for ever without giving new names")
         return found
