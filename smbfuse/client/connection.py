@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -187,8 +188,9 @@ class Connection:
     async def _read(self) -> None:
         """The reader: nothing here waits but for the socket. One of the two guards of the process."""
         try:
-            async for frame in self._transport.frames():
-                self._dispatch(self.engine.receive(frame), frame)
+            async with aclosing(self._transport.frames()) as frames:
+                async for frame in frames:
+                    self._dispatch(self.engine.receive(frame), frame)
         except ConnectionLost as exc:
             self.fail(exc)
         except (WireError, RemoteProtocolError) as exc:

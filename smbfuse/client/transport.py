@@ -6,6 +6,7 @@ is cancelled meanwhile: `send` never waits, it writes what the socket takes and 
 
 from __future__ import annotations
 
+import os
 import socket
 from collections import deque
 from typing import TYPE_CHECKING, Final
@@ -17,7 +18,7 @@ from smbfuse.wire.frame import MAX_FRAME
 from smbfuse.wire.header import HEADER_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from smbfuse.wire.codec import Buffer
 
@@ -85,7 +86,7 @@ class Transport:
 
     # --- receiving
 
-    async def frames(self) -> AsyncIterator[Buffer]:
+    async def frames(self) -> AsyncGenerator[Buffer, None]:
         """Messages as they come, without the transport's length. Raises ConnectionLost, RemoteProtocolError.
 
         Short ones are bytes of their own, long ones slices of a buffer that nothing else is written to.
@@ -196,4 +197,5 @@ def _why(exc: OSError, target: str, port: int) -> str:
     if isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[0]
     first = cause if isinstance(cause, OSError) else exc
-    return f"cannot connect to {target} port {port}: {first.strerror or first}"
+    why = os.strerror(first.errno) if first.errno else str(first)  # trio puts the address into strerror
+    return f"cannot connect to {target} port {port}: {why}"
