@@ -37,11 +37,22 @@ class OpenFile:
     fid: int
     path: str
     closed: bool = False
+    busy: int = 0
+    """Reads and writes under way."""
+    _close_next: bool = False
 
     # --- reading
 
     async def read(self, offset: int, size: int) -> Buffer:
         """Up to `size` bytes from `offset`; fewer only at the end of the file. Cancelled, it leaves nothing behind."""
+        self.busy += 1
+        try:
+            return await self._read_pieces(offset, size)
+        finally:
+            self.busy -= 1
+            self._idle()
+
+    async def _read_pieces(self, offset: int, size: int) -> Buffer:
         parts = pieces(size, self.tree.sizes.read)
         if len(parts) == 1:
             return await self._read_piece(offset, size)
@@ -89,7 +100,14 @@ class OpenFile:
 
     async def write(self, offset: int, data: Buffer) -> None:
         """Write all of `data`. When this returns the server has it; a cancelled write may have been done in part."""
-        view = memoryview(data)
+        self.busy += 1
+        try:
+            await self._write_pieces(offset, memoryview(data))
+        finally:
+            self.busy -= 1
+            self._idle()
+
+    async def _write_pieces(self, offset: int, view: memoryview) -> None:
         parts = pieces(len(view), self.tree.sizes.write)
         if len(parts) == 1:
             await self._write_piece(offset, view)
@@ -132,6 +150,15 @@ class OpenFile:
             self.closed = True
             self.tree.opens.pop(self.fid, None)
             (await self.tree.request(CloseRequest(fid=self.fid), urgent=True, surely=True)).check(self.path)
+
+    def close_when_idle(self) -> None:
+        """Close in the background as soon as no read or write is under way: another FID takes over."""
+        self._close_next = True
+        self._idle()
+
+    def _idle(self) -> None:
+        if self._close_next and not self.busy:
+            self.close_soon()
 
     def close_soon(self) -> None:
         """Close in the background: for the end of a longer operation, whose own outcome is what counts."""

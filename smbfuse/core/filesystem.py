@@ -18,6 +18,7 @@ from smbfuse.wire.filelevels import FileEndOfFileInfo
 if TYPE_CHECKING:
     from smbfuse.client.openfile import OpenFile
     from smbfuse.core.inodes import Inode
+    from smbfuse.core.opens import SharedOpen
     from smbfuse.wire.codec import Buffer
 
 
@@ -34,29 +35,45 @@ class FileSystem(Vfs):
     async def open(self, number: int, flags: int) -> int:
         """Open a file that is there; returns a handle number. O_TRUNC may come with it."""
         inode = self.inodes.get(number)
-        read, write = _modes(flags)
-        if write or flags & os.O_TRUNC:
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
             self.check_writable(inode)
-        path = self.path(inode)
-        if not flags & os.O_TRUNC:
-            return self._add(inode, await self.backend.open(path, read, write), write)
-        file = await self.change(lambda: self._open_truncated(inode, read), undo=lambda late: late.close_soon())
-        return self._add(inode, file, True)
+        if flags & os.O_TRUNC:
+            return await self.change(lambda: self._open_truncated(inode, flags), undo=self._unwanted_handle)
+        return await self._open(inode, flags)
 
-    async def _open_truncated(self, inode: Inode, read: bool) -> OpenFile:
-        file = await self.backend.open(self.path(inode), read, True)
+    async def _open(self, inode: Inode, flags: int) -> int:
+        read, write = _modes(flags)
+
+        async def opener(read: bool, write: bool) -> OpenFile:
+            return await self.backend.open(self.path(inode), read, write)
+
+        share = await self.opens.acquire(inode, read, write or bool(flags & os.O_TRUNC), opener)
+        return self._add(inode, share, flags)
+
+    async def _open_truncated(self, inode: Inode, flags: int) -> int:
+        number = await self._open(inode, flags)
         done = False
         try:
+            file = self.handles.file(number).file
             await file.tree.set_file(file.fid, FileEndOfFileInfo(end_of_file=0))
             done = True
         finally:
             self.cache.changed(inode)
             if not done:
-                file.close_soon()
-        return file
+                self._unwanted_handle(number)
+        return number
 
-    def _add(self, inode: Inode, file: OpenFile, write: bool) -> int:
-        return self.handles.add(FileHandle(inode, file, write))
+    def _add(self, inode: Inode, share: SharedOpen, flags: int) -> int:
+        return self.handles.add(FileHandle(inode, share, _modes(flags)[1], bool(flags & os.O_APPEND)))
+
+    def _unwanted_handle(self, number: int) -> None:
+        """The kernel was not told of this handle, so it will not release it."""
+        handle = self.handles.pop(number)
+        if isinstance(handle, FileHandle):
+            file = self.opens.release(handle.inode, handle.share)
+            if file is not None:
+                file.close_soon()
+            self.inodes.close(handle.inode)
 
     @system_call
     async def create(self, parent_number: int, raw_name: bytes, permissions: int, flags: int) -> tuple[int, Entry]:
@@ -73,16 +90,13 @@ class FileSystem(Vfs):
             inode = self.inodes.get(entry.number)
             if truncate:
                 self.cache.changed(inode)  # it may have been there before
-            return self._add(inode, file, write), entry
+            return self._add(inode, self.opens.adopt(inode, file, read, write), flags), entry
 
         return await self._change_names(parent, work, self._unwanted_file)
 
     def _unwanted_file(self, created: tuple[int, Entry]) -> None:
         number, entry = created
-        handle = self.handles.pop(number)
-        if isinstance(handle, FileHandle):
-            handle.file.close_soon()
-            self.inodes.close(handle.inode)
+        self._unwanted_handle(number)
         self._unwanted(entry)
 
     @system_call
@@ -110,10 +124,21 @@ class FileSystem(Vfs):
         """Write all of `data`; the server has it when this returns."""
         handle = self.handles.file(handle_number)
         try:
-            await handle.file.write(offset, data)
+            if handle.append:
+                await self._append(handle, offset, data)
+            else:
+                await handle.file.write(offset, data)
         finally:
             self.cache.changed(handle.inode)
         return len(data)
+
+    async def _append(self, handle: FileHandle, offset: int, data: Buffer) -> None:
+        """Write at the end that the server has: the kernel's idea of it is older than another machine's append.
+
+        The kernel lets one write of an inode through at a time, so appends of this machine never mix.
+        """
+        end = (await self.backend.stat_open(handle.file)).size
+        await handle.file.write(max(offset, end), data)
 
     @system_call
     async def flush(self, handle_number: int) -> None:
@@ -131,15 +156,18 @@ class FileSystem(Vfs):
     async def release(self, handle_number: int) -> None:
         """The last close of an open file."""
         handle = self.handles.pop(handle_number)
-        if isinstance(handle, FileHandle):
-            try:
-                await handle.file.close()
-            finally:
-                if handle.write:
-                    self.cache.changed(handle.inode)  # servers set the time of writing when a file is closed
-                self.inodes.close(handle.inode)
+        if not isinstance(handle, FileHandle):
+            return
+        file = self.opens.release(handle.inode, handle.share)
+        try:
+            if file is not None:
+                await file.close()
+        finally:
+            if handle.write:
+                self.cache.changed(handle.inode)  # servers set the time of writing when a file is closed
+            self.inodes.close(handle.inode)
 
     async def close_all(self) -> None:
         """Close what is still open, at the end of the mount."""
-        for handle in self.handles.files():
-            await handle.file.close()
+        for file in self.opens.files():
+            await file.close()

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from smbfuse.client.openfile import OpenFile
     from smbfuse.core.attrs import Attributes
     from smbfuse.core.inodes import Inode
+    from smbfuse.core.opens import SharedOpen
 
 
 @dataclass(slots=True, eq=False)
 class FileHandle:
-    """One open(2). The FID is its own as yet; sharing it among handles comes with the oplocks."""
+    """One open(2): a share in a FID."""
 
     inode: Inode
-    file: OpenFile
+    share: SharedOpen
     write: bool
+    """Whether the program may write by it; the FID may be able to do more."""
+    append: bool = False
+
+    @property
+    def file(self) -> OpenFile:
+        """The FID to use now."""
+        return self.share.file
 
 
 @dataclass(slots=True, eq=False)
@@ -32,16 +40,12 @@ class DirHandle:
     """When the question was sent that the entries answer."""
 
 
-H = TypeVar("H", FileHandle, DirHandle)
-
-
 class HandleTable:
     """Numbers that the kernel holds for open files and directories."""
 
     def __init__(self) -> None:
         self._handles: dict[int, FileHandle | DirHandle] = {}
         self._next = 1
-        self._files: dict[Inode, list[FileHandle]] = {}
 
     def __len__(self) -> int:
         return len(self._handles)
@@ -52,8 +56,6 @@ class HandleTable:
         self._next += 1
         self._handles[number] = handle
         handle.inode.handles += 1
-        if isinstance(handle, FileHandle):
-            self._files.setdefault(handle.inode, []).append(handle)
         return number
 
     def file(self, number: int) -> FileHandle:
@@ -72,18 +74,4 @@ class HandleTable:
 
     def pop(self, number: int) -> FileHandle | DirHandle | None:
         """Forget the number. The caller tells the inode table (`InodeTable.close`)."""
-        handle = self._handles.pop(number, None)
-        if isinstance(handle, FileHandle):
-            siblings = self._files[handle.inode]
-            siblings.remove(handle)
-            if not siblings:
-                del self._files[handle.inode]
-        return handle
-
-    def of(self, inode: Inode, *, writable: bool = False) -> FileHandle | None:
-        """Some handle by which this file is open (for writing), if any."""
-        return next((h for h in self._files.get(inode, ()) if h.write or not writable), None)
-
-    def files(self) -> list[FileHandle]:
-        """All open files."""
-        return [handle for handles in self._files.values() for handle in handles]
+        return self._handles.pop(number, None)

@@ -21,6 +21,7 @@ from smbfuse.core.handles import DirHandle, HandleTable
 from smbfuse.core.inodes import ROOT, Inode, InodeTable
 from smbfuse.core.metacache import CEILING, Absent, Listing, MetaCache, Present
 from smbfuse.core.names import from_kernel, is_snapshot, to_kernel
+from smbfuse.core.opens import OpenTable
 from smbfuse.errors import MountError, SmbfuseError, StatusError
 from smbfuse.ntstatus import (
     STATUS_NO_MORE_FILES,
@@ -32,7 +33,6 @@ from smbfuse.ntstatus import (
 from smbfuse.wire.const import FILE_ATTRIBUTE_READONLY
 
 if TYPE_CHECKING:
-    from smbfuse.client.openfile import OpenFile
     from smbfuse.client.tree import ServerPath
     from smbfuse.core.settle import Settler
     from smbfuse.settings import MountSettings
@@ -104,6 +104,7 @@ class Vfs:
         self.read_only = mount.read_only
         self.inodes = InodeTable(Inode(ROOT, stat.S_IFDIR), self.style.key)
         self.handles = HandleTable()
+        self.opens = OpenTable()
         self.cache = MetaCache(CEILING if unique_file_names else mount.actimeo, self.style.key, clock)
         self._prefix = [part for part in mount.prefix.split("/") if part]
         self._settler = settler
@@ -174,7 +175,7 @@ class Vfs:
 
     async def _learn_found(self, inode: Inode, found: Present, version: int) -> Attributes:
         """Attributes of a name just found. Of a file that we have open for writing only its FID tells the size."""
-        if self.handles.of(inode, writable=True) is not None:
+        if self.opens.of(inode, write=True) is not None:
             return await self._refresh(inode)
         self.cache.learn(inode, found.attrs, found.until - self.cache.lifetime, version)
         return found.attrs
@@ -194,9 +195,9 @@ class Vfs:
         OSError(ESTALE) if another file has come to stand under the name: the kernel then looks the path up anew.
         """
         asked, version = self.cache.now(), inode.version
-        handle = self.handles.of(inode)
-        if handle is not None:
-            attrs = await self.backend.stat_open(handle.file)
+        file = self.opens.of(inode)
+        if file is not None:
+            attrs = await self.backend.stat_open(file)
         else:
             attrs = await self.backend.stat(self.path(inode))
         if attrs.kind != inode.kind:
@@ -205,19 +206,19 @@ class Vfs:
         return attrs
 
     @system_call
-    async def setattr(self, number: int, change: Change, handle_number: int | None) -> Entry:
-        """Change size, mode, owner or times; `handle_number` if the program did so by an open file."""
+    async def setattr(self, number: int, change: Change) -> Entry:
+        """Change size, mode, owner or times."""
         inode = self.inodes.get(number)
         self.check_writable(inode)
         before = self.cache.attributes(inode)
         if before is None and change.permissions is not None:
             before = await self._refresh(inode)
-        handle = self._handle_for(inode, handle_number)
+        file = self.opens.of(inode, write=True)
         path = self.path(inode)
 
         async def work() -> None:
             try:
-                await self.backend.change(path, handle, change, before)
+                await self.backend.change(path, file, change, before)
             finally:
                 self.cache.changed(inode)
 
@@ -225,11 +226,6 @@ class Vfs:
         if before is None or change.size is not None:
             return self.entry(inode, await self._refresh(inode))
         return self.entry(inode, _applied(before, change))  # with timeout 0: the change time is the server's
-
-    def _handle_for(self, inode: Inode, number: int | None) -> OpenFile | None:
-        """An open file by which the size may be set."""
-        handle = self.handles.file(number) if number is not None else self.handles.of(inode, writable=True)
-        return handle.file if handle is not None and handle.write else None
 
     @system_call
     async def readlink(self, number: int) -> bytes:
@@ -422,7 +418,7 @@ class Vfs:
     def _emit_one(self, handle: DirHandle, index: int, emit: Callable[[bytes, Entry, int], bool]) -> bool:
         name, attrs = handle.entries[index]
         inode = self.inodes.enter(handle.inode, name, attrs)
-        if self.handles.of(inode, writable=True) is None:
+        if self.opens.of(inode, write=True) is None:
             self.cache.learn(inode, attrs, handle.asked)
         entry = self.entry(inode, attrs, handle.asked + self.cache.lifetime)
         inode.lookups += 1

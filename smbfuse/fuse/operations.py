@@ -129,7 +129,7 @@ class Operations(pyfuse3.Operations):
     async def setattr(
         self, inode: int, attr: EntryAttributes, fields: SetattrFields, fh: int | None, ctx: RequestContext
     ) -> EntryAttributes:
-        return attributes(await self.files.setattr(inode, change_of(attr, fields), fh))
+        return attributes(await self.files.setattr(inode, change_of(attr, fields)))
 
     @handler
     async def readlink(self, inode: int, ctx: RequestContext) -> bytes:
