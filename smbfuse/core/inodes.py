@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 ROOT: Final = 1
 """The number by which the kernel knows the root."""
+_MADE_UP: Final = 1 << 63
+"""Numbers from here on were made of a path; no file system in use has inode numbers so high."""
 
 
 @dataclass(slots=True, eq=False)
@@ -127,6 +129,13 @@ class InodeTable:
         """Whether a known inode is what the server describes: it has the number that this would get."""
         return known.number in self._candidates(parent, name, attrs, known.snapshot)
 
+    def is_another(self, inode: Inode, attrs: Attributes) -> bool:
+        """Whether the server now describes another file than this inode: of another kind, or with another id."""
+        if attrs.kind != inode.kind:
+            return True
+        told = attrs.file_id > ROOT and not inode.snapshot and inode is not self.root
+        return told and inode.number != attrs.file_id and inode.number < _MADE_UP
+
     def _candidates(self, parent: Inode, name: str, attrs: Attributes, snapshot: bool) -> Iterable[int]:
         """Numbers for this file, best first."""
         if attrs.file_id > ROOT and not snapshot:
@@ -214,4 +223,4 @@ class InodeTable:
 def _hashed(text: str) -> int:
     """A number above all real ones in practice, the same at every mount."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") | 1 << 63
+    return int.from_bytes(digest, "big") | _MADE_UP

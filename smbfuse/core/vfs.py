@@ -200,7 +200,7 @@ class Vfs:
             attrs = await self.backend.stat_open(file)
         else:
             attrs = await self.backend.stat(self.path(inode))
-        if attrs.kind != inode.kind:
+        if self.inodes.is_another(inode, attrs):
             raise OSError(errno.ESTALE, "another file has taken the name")
         self.cache.learn(inode, attrs, asked, version)
         return attrs

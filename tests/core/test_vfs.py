@@ -1,0 +1,284 @@
+"""The file system over the scriptable server: what is asked, what the cache answers, what a killed caller leaves."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from smbfuse.client.tree import Tree, connect_tree
+from smbfuse.core.backend import Change
+from smbfuse.core.filesystem import FileSystem
+from smbfuse.core.inodes import ROOT
+from smbfuse.core.nt import NtBackend
+from smbfuse.core.settle import Settler
+from smbfuse.core.vfs import Entry
+from smbfuse.settings import MountSettings
+from smbfuse.wire.const import (
+    SMB_COM_NT_CREATE_ANDX,
+    SMB_COM_RENAME,
+    SMB_COM_TRANSACTION2,
+    SMB_UNIQUE_FILE_NAME,
+)
+from tests.client.support import assert_idle, logged_on
+from tests.fakes.offer import Offer
+from tests.fakes.script import held
+from tests.fakes.server import FakeServer
+from tests.fakes.volume import Node
+
+FILES = {"a.txt": b"aaa", "b.txt": b"bb", "dir/inner.txt": b"inner"}
+
+
+@dataclass
+class Mounted:
+    """A file system, the server behind it, and what the kernel would do with the two."""
+
+    files: FileSystem
+    server: FakeServer
+    tree: Tree
+    seen: list[tuple[bytes, Entry]] = field(default_factory=list)
+
+    @property
+    def requests(self) -> int:
+        return self.server.tap.total
+
+    async def cost(self, *calls: tuple[object, ...]) -> int:
+        """Requests that these calls (method name, arguments...) cost."""
+        before = self.requests
+        for name, *arguments in calls:
+            await getattr(self.files, str(name))(*arguments)
+        return self.requests - before
+
+    async def list(self, number: int = ROOT) -> list[bytes]:
+        handle = await self.files.opendir(number)
+        names: list[bytes] = []
+
+        def emit(name: bytes, entry: Entry, offset: int) -> bool:
+            names.append(name)
+            return True
+
+        await self.files.readdir(handle, 0, emit)
+        await self.files.releasedir(handle)
+        return names
+
+
+@asynccontextmanager
+async def mounted(*, unique: bool = False, actimeo: float = 1.0, read_only: bool = False) -> AsyncIterator[Mounted]:
+    server = FakeServer(offer=Offer(optional_support=SMB_UNIQUE_FILE_NAME if unique else 0), files=FILES)
+    async with trio.open_nursery() as nursery:
+        session = await logged_on(server, nursery)
+        tree = await connect_tree(session, "share")
+        files = FileSystem(
+            NtBackend(tree),
+            MountSettings(source="//fake/share", mountpoint="/mnt", actimeo=actimeo, read_only=read_only),
+            Settler(nursery),
+            trio.current_time,
+            unique_file_names=tree.unique_file_names,
+        )
+        yield Mounted(files, server, tree)
+        nursery.cancel_scope.cancel()
+
+
+async def test_unique_file_names_are_believed_for_sixty_seconds(mock_clock: MockClock) -> None:
+    async with mounted(unique=True) as m:
+        number = (await m.files.lookup(ROOT, b"a.txt")).number
+        mock_clock.jump(59)
+        assert await m.cost(("getattr", number)) == 0
+        mock_clock.jump(2)
+        assert await m.cost(("getattr", number)) == 1
+
+
+async def test_the_kernel_is_told_what_remains_of_the_sixty_seconds(mock_clock: MockClock) -> None:
+    async with mounted(unique=True) as m:
+        entry = await m.files.lookup(ROOT, b"a.txt")
+        mock_clock.jump(45)
+        assert (await m.files.getattr(entry.number)).attr_timeout == pytest.approx(15, abs=0.1)
+
+
+async def test_no_option_lifts_the_ceiling(mock_clock: MockClock) -> None:
+    async with mounted(unique=True, actimeo=3600) as m:
+        number = (await m.files.lookup(ROOT, b"a.txt")).number
+        mock_clock.jump(61)
+        assert await m.cost(("getattr", number)) == 1
+
+
+async def test_without_the_flag_a_second_is_all(mock_clock: MockClock) -> None:
+    async with mounted() as m:
+        number = (await m.files.lookup(ROOT, b"a.txt")).number
+        mock_clock.jump(0.9)
+        assert await m.cost(("getattr", number)) == 0
+        mock_clock.jump(0.2)
+        assert await m.cost(("getattr", number)) == 1
+
+
+async def test_actimeo_zero_keeps_nothing() -> None:
+    async with mounted(actimeo=0) as m:
+        entry = await m.files.lookup(ROOT, b"a.txt")
+        assert (entry.entry_timeout, entry.attr_timeout) == (0, 0)
+        assert await m.cost(("getattr", entry.number), ("getattr", entry.number)) == 2
+
+
+async def test_a_listing_answers_for_names_that_are_there_and_that_are_not(mock_clock: MockClock) -> None:
+    async with mounted() as m:
+        assert await m.list() == [b".", b"..", b"a.txt", b"b.txt", b"dir"]
+        assert await m.cost(("lookup", ROOT, b"b.txt"), ("lookup", ROOT, b"missing")) == 0
+        assert (await m.files.lookup(ROOT, b"missing")).number == 0
+        mock_clock.jump(1.1)
+        assert await m.cost(("lookup", ROOT, b"missing")) == 1
+
+
+async def test_our_own_write_is_not_hidden_by_a_listing() -> None:
+    async with mounted(unique=True) as m:
+        await m.list()
+        number = (await m.files.lookup(ROOT, b"a.txt")).number
+        handle = await m.files.open(number, os.O_WRONLY)
+        await m.files.write(handle, 3, b"more")
+        await m.files.release(handle)
+        shown = (await m.files.lookup(ROOT, b"a.txt")).stat
+        assert shown is not None
+        assert shown.size == 7
+
+
+async def test_our_own_names_are_seen_at_once() -> None:
+    async with mounted(unique=True) as m:
+        await m.list()
+        handle, entry = await m.files.create(ROOT, b"new", 0o644, os.O_CREAT | os.O_WRONLY)
+        await m.files.release(handle)
+        await m.files.unlink(ROOT, b"b.txt")
+        await m.files.rename(ROOT, b"a.txt", ROOT, b"z.txt", 0)
+        assert sorted(await m.list()) == [b".", b"..", b"dir", b"new", b"z.txt"]
+        assert (await m.files.lookup(ROOT, b"a.txt")).number == 0
+        assert (await m.files.lookup(ROOT, b"new")).number == entry.number
+
+
+async def test_an_answer_asked_before_our_change_is_not_kept() -> None:
+    async with mounted(unique=True) as m:
+        number = (await m.files.lookup(ROOT, b"a.txt")).number
+        m.files.cache.changed(m.files.inodes.get(number))
+        answer = trio.Event()
+        m.server.script.once(held(answer, done_first=True), command=SMB_COM_TRANSACTION2)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(m.files.getattr, number)
+            await trio.testing.wait_all_tasks_blocked()
+            await m.files.setattr(number, Change(mtime_ns=10**18))
+            answer.set()  # only now it comes, with the time as it was before
+        shown = (await m.files.getattr(number)).stat
+        assert shown is not None
+        assert shown.mtime_ns == 10**18
+
+
+@pytest.mark.parametrize("other", [Node("a.txt", children={}), Node("a.txt")], ids=["directory", "file"])
+async def test_a_file_that_was_replaced_is_stale(other: Node) -> None:
+    async with mounted(actimeo=0) as m:
+        number = (await m.files.lookup(ROOT, b"a.txt")).number
+        m.server.volume.remove(m.server.volume.find("a.txt"))
+        m.server.volume.find("").add(other)
+        with pytest.raises(OSError, match="another file") as caught:
+            await m.files.getattr(number)
+        assert caught.value.errno == errno.ESTALE
+
+
+async def test_handles_share_one_fid_and_the_last_closes_it() -> None:
+    async with mounted() as m:
+        number = (await m.files.lookup(ROOT, b"a.txt")).number
+        first = await m.files.open(number, os.O_RDONLY)
+        assert await m.cost(("open", number, os.O_RDONLY)) == 0
+        wider = await m.files.open(number, os.O_RDWR)
+        assert await m.cost(("open", number, os.O_WRONLY)) == 0
+        assert len(m.files.opens) == 1
+        assert bytes(await m.files.read(first, 0, 10)) == b"aaa"
+        await m.files.write(wider, 0, b"X")
+        assert bytes(await m.files.read(first, 0, 10)) == b"Xaa"
+        for handle in range(first, first + 4):
+            await m.files.release(handle)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(m.files.opens) == 0
+        assert m.tree.opens == {}
+
+
+async def test_a_killed_rename_is_finished_and_accounted_for() -> None:
+    async with mounted(unique=True) as m:
+        await m.list()
+        answer = trio.Event()
+        m.server.script.once(held(answer), command=SMB_COM_RENAME)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(m.files.rename, ROOT, b"a.txt", ROOT, b"c.txt", 1)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        answer.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await m.files.lookup(ROOT, b"a.txt")).number == 0
+        assert (await m.files.lookup(ROOT, b"c.txt")).number != 0
+        assert_idle(m.tree)
+
+
+async def test_a_killed_open_leaves_no_fid() -> None:
+    async with mounted() as m:
+        number = (await m.files.lookup(ROOT, b"a.txt")).number
+        answer = trio.Event()
+        m.server.script.once(held(answer), command=SMB_COM_NT_CREATE_ANDX)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(m.files.open, number, os.O_RDONLY)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        answer.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert m.tree.opens == {}
+        assert m.server.tap.requests["CLOSE"] == 1
+        assert_idle(m.tree)
+
+
+async def test_a_killed_create_leaves_no_handle_and_no_lookup() -> None:
+    async with mounted() as m:
+        answer = trio.Event()
+        m.server.script.once(held(answer), command=SMB_COM_NT_CREATE_ANDX)
+        known = len(m.files.inodes)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(m.files.create, ROOT, b"new", 0o644, os.O_CREAT | os.O_WRONLY)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        answer.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(m.files.handles) == 0
+        assert len(m.files.inodes) == known
+        assert m.tree.opens == {}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("mkdir", ROOT, b"x", 0o755),
+        ("unlink", ROOT, b"a.txt"),
+        ("rmdir", ROOT, b"dir"),
+        ("rename", ROOT, b"a.txt", ROOT, b"x", 0),
+        ("create", ROOT, b"x", 0o644, os.O_CREAT | os.O_WRONLY),
+    ],
+    ids=lambda call: call[0],
+)
+async def test_a_read_only_mount_changes_nothing(call: tuple[object, ...]) -> None:
+    async with mounted(read_only=True) as m:
+        before = m.requests
+        with pytest.raises(OSError, match="read-only") as caught:
+            await m.cost(call)
+        assert caught.value.errno == errno.EROFS
+        assert m.requests == before
+
+
+async def test_forgotten_inodes_are_forgotten() -> None:
+    async with mounted() as m:
+        directory = (await m.files.lookup(ROOT, b"dir")).number
+        inner = (await m.files.lookup(directory, b"inner.txt")).number
+        m.files.forget([(directory, 1)])
+        assert len(m.files.inodes) == 3  # the directory outlives what is known in it
+        m.files.forget([(inner, 1)])
+        assert len(m.files.inodes) == 1
+        with pytest.raises(OSError, match="no inode") as caught:
+            await m.files.getattr(inner)
+        assert caught.value.errno == errno.ESTALE
