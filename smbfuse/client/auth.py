@@ -7,6 +7,7 @@ password appears in a repr, a log line or an exception of this module.
 from __future__ import annotations
 
 import os
+import struct
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _LM_COMPAT: Final = "LM_COMPAT_LEVEL"
 NTLMV2_ONLY: Final = "3"
 """[MS-NLMP] LmCompatibilityLevel 3: send NTLMv2 responses only."""
+_NONSENSE: Final = (ValueError, LookupError, ArithmeticError, TypeError, AttributeError, struct.error)
+"""What pyspnego 0.12 raises, besides its own errors, where a token is cut short or holds what it should not."""
 
 
 class Authenticator(Protocol):
@@ -64,6 +67,8 @@ class SpnegoAuthenticator:
             return self._context.step(token or None)
         except SpnegoError as exc:
             raise AuthenticationError(f"the server's logon token makes no sense: {exc.message}") from None
+        except _NONSENSE as exc:
+            raise AuthenticationError(f"the server's logon token makes no sense ({type(exc).__name__})") from None
 
     @property
     def session_key(self) -> bytes | None:

@@ -85,7 +85,7 @@ class OneUser:
     """Lets in one user, with the right password, by pyspnego's acceptor; and the anonymous one, without a key."""
 
     def __init__(self, user: str, password: str) -> None:
-        self._line = f"FAKE:{user}:{password}\n"
+        self._line = f":{user}:{password}\n"
         with self._known_users():
             self._context = spnego.server(protocol="ntlm", options=spnego.NegotiateOptions.use_ntlm)
 
