@@ -146,8 +146,7 @@ class MetaCache:
         directory.listing = Listing(entries, asked + self.lifetime)
         self._listed[directory] = None
         self._entries += len(entries)
-        while self._entries > self._limit:
-            self._forget(next(iter(self._listed)))
+        self._trim()
 
     def added(self, directory: Inode, name: str, attrs: Attributes | None) -> None:
         """We put a name there (None: its attributes are not known). The directory's own times changed with it."""
@@ -157,6 +156,7 @@ class MetaCache:
         entries, key = directory.listing.entries, self._key(name)
         self._entries += key not in entries
         entries[key] = (name, attrs)
+        self._trim()
 
     def removed(self, directory: Inode, name: str) -> None:
         """We took a name away."""
@@ -172,6 +172,10 @@ class MetaCache:
     def stale(self, directory: Inode) -> None:
         """The listing is not to be believed any more."""
         self._forget(directory)
+
+    def _trim(self) -> None:
+        while self._entries > self._limit:
+            self._forget(next(iter(self._listed)))
 
     def _forget(self, directory: Inode) -> None:
         if directory.listing is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 import trio
@@ -186,20 +187,21 @@ async def test_two_hundred_at_once(scratch: Scratch) -> None:
 # --- searching
 
 
-@pytest.mark.parametrize("level", [FileBothDirectoryInfo, FileIdFullDirectoryInfo, FileIdBothDirectoryInfo])
-async def test_search_finds_three_thousand_once(scratch: Scratch, level: type[FileIdFullDirectoryInfo]) -> None:
+async def test_search_finds_three_thousand_once(scratch: Scratch) -> None:
     names = [f"file number {index:05}.dat" for index in range(3000)]
     scratch.put(*names)
-    search = scratch.tree.search(scratch.path("*"), level)
-    found: list[str] = []
-    while page := await search.next_page():
-        found += [entry.file_name for entry in page]
-    assert sorted(found) == sorted([".", "..", *names])
+    levels: list[type[Any]] = [FileBothDirectoryInfo, FileIdFullDirectoryInfo, FileIdBothDirectoryInfo]
+    for level in levels:
+        search = scratch.tree.search(scratch.path("*"), level)
+        found: list[str] = []
+        while page := await search.next_page():
+            found += [entry.file_name for entry in page]
+        assert sorted(found) == sorted([".", "..", *names])
     assert_idle(scratch.tree)
 
 
 async def test_search_closed_early_can_be_begun_again(scratch: Scratch) -> None:
-    scratch.put(*(f"a rather long file name to fill pages {index:05}" for index in range(1500)))
+    scratch.put(*(f"a rather long file name to fill pages {index:05}" for index in range(800)))
     for _ in range(3):
         search = scratch.tree.search(scratch.path("*"), FileIdFullDirectoryInfo)
         assert await search.next_page()
