@@ -1,13 +1,14 @@
 """File names: the kernel's bytes, our str, the server's characters. [MS-FSCC] 2.1.5, [MS-SMB] 2.2.1.1.1.
 
-Names are bytes at the kernel, UTF-8 by convention. A server without POSIX paths forbids some characters; they travel in
-the private range U+F001 to U+F029 that "Services for Mac" began and cifs.ko's `mapposix` uses, so that both see the
-same names. With POSIX paths every character but `/` and NUL is itself.
+Names are bytes at the kernel, UTF-8 by convention, and Unicode at the server. A server without POSIX paths forbids some
+characters; they travel in the private range U+F001 to U+F029 that "Services for Mac" began and cifs.ko's `mapposix`
+uses, so that both see the same names. With POSIX paths every character but `/` and NUL is itself.
 """
 
 from __future__ import annotations
 
 import errno
+import functools
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -25,19 +26,42 @@ _MAPPED: Final = {mapped: plain for plain, mapped in _RESERVED.items()}
 _SPACE_AT_END, _DOT_AT_END = "\uf028", "\uf029"
 
 
+_RAW: Final = 0xEF00
+_ESCAPES: Final = re.compile("[\uef80-\uefff]")
+"""Bytes 0x80 to 0xFF of names that are no UTF-8 travel as U+EF80 to U+EFFF, as in the OPTU encodings of MirBSD."""
+
+
+def as_text(raw: bytes) -> str:
+    """Bytes of the kernel's (a name, a link's target) as characters for a server.
+
+    Bytes that are no UTF-8 are escaped one by one, and so are characters that look like such an escape: what differs at
+    the kernel is never the same at the server.
+    """
+    try:
+        return _ESCAPES.sub(_escaped, raw.decode("utf-8", "surrogatepass"))
+    except UnicodeDecodeError:
+        text = _ESCAPES.sub(_escaped, raw.decode("utf-8", "surrogateescape"))
+    return "".join(chr(_RAW + (ord(char) & 0xFF)) if "\udc80" <= char <= "\udcff" else char for char in text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return "".join(chr(_RAW + byte) for byte in found.group().encode())
+
+
 def from_kernel(name: bytes) -> str:
-    """The name that the kernel gave. OSError(EILSEQ) if it is not UTF-8, ENAMETOOLONG if no server can hold it."""
+    """The name that the kernel gave. OSError(ENAMETOOLONG) if no server can hold it."""
     if len(name) > MAX_COMPONENT:
         raise OSError(errno.ENAMETOOLONG, "name too long")
-    try:
-        return name.decode("utf-8", "surrogatepass")
-    except UnicodeDecodeError:
-        raise OSError(errno.EILSEQ, "the name is not UTF-8") from None
+    return as_text(name)
 
 
 def to_kernel(name: str) -> bytes:
     """Bytes for the kernel. Lone surrogates of Windows names survive as the three bytes that UTF-8 would give them."""
-    return name.encode("utf-8", "surrogatepass")
+    if not _ESCAPES.search(name):
+        return name.encode("utf-8", "surrogatepass")
+    return b"".join(
+        bytes([ord(char) & 0xFF]) if _ESCAPES.match(char) else char.encode("utf-8", "surrogatepass") for char in name
+    )
 
 
 def is_snapshot(name: str) -> bool:
@@ -82,7 +106,19 @@ class NameStyle:
 
     def key(self, name: str) -> str:
         """What two names have in common when the server takes them for the same."""
-        return name if self.case_sensitive else name.casefold()
+        return name if self.case_sensitive else "".join(map(_folded, name))
+
+
+@functools.cache
+def _folded(char: str) -> str:
+    """A character in upper case, if it has just one that has just this one in lower case.
+
+    Servers compare character by character. What only Unicode's folding takes for the same (the German sharp s and a
+    double s, the Kelvin sign and a K) is different for them. To take two names of one file for two costs a request or
+    shows a change late; to take two files for one would lose the second.
+    """
+    upper = char.upper()
+    return upper if len(upper) == 1 and upper.lower() == char.lower() else char
 
 
 WINDOWS_NAMES: Final = NameStyle()

@@ -12,6 +12,7 @@ from smbfuse.core.backend import Change, Space, child
 from smbfuse.core.names import POSIX_NAMES, acceptable
 from smbfuse.core.nt import UNKNOWN_LEVEL, NtBackend
 from smbfuse.errors import NotSupported, RemoteProtocolError, StatusError
+from smbfuse.ntstatus import STATUS_ACCESS_DENIED
 from smbfuse.wire.const import (
     CIFS_UNIX_FCNTL_LOCKS_CAP,
     CIFS_UNIX_LARGE_READ_CAP,
@@ -19,6 +20,7 @@ from smbfuse.wire.const import (
     CIFS_UNIX_POSIX_ACLS_CAP,
     CIFS_UNIX_POSIX_PATH_OPS_CAP,
     CIFS_UNIX_POSIX_PATHNAMES_CAP,
+    FILE_CREATED,
     POSIX_UNLINK_DIRECTORY_TARGET,
     POSIX_UNLINK_FILE_TARGET,
     SMB_FLAGS_CASE_INSENSITIVE,
@@ -130,7 +132,16 @@ class UnixBackend(NtBackend):
         basic = answer.basic()
         if basic is None:
             raise RemoteProtocolError("a POSIX open was answered without the attributes asked for")
-        return self.tree.opened(answer.fid, path), from_unix(basic)
+        attrs = from_unix(basic)
+        if answer.create_action == FILE_CREATED:
+            await self._insist(path, attrs, permissions)
+        return self.tree.opened(answer.fid, path), attrs
+
+    async def _insist(self, path: ServerPath, attrs: Attributes, permissions: int) -> None:
+        """Samba's `create mask` takes bits away from what is new, but not from what is changed afterwards."""
+        if attrs.permissions != permissions:
+            await self.tree.set_path(path, FileUnixBasic(permissions=permissions))
+            attrs.permissions = permissions
 
     # --- changing
 
@@ -156,13 +167,29 @@ class UnixBackend(NtBackend):
         # Just these two bits are "make a directory" for smbd 4.17, and fail where the name is taken.
         answer = await self.tree.posix_open(path, SMB_O_CREAT | SMB_O_DIRECTORY, permissions)
         basic = answer.basic()
-        return None if basic is None else from_unix(basic)
+        if basic is None:
+            return None
+        attrs = from_unix(basic)
+        await self._insist(path, attrs, permissions)
+        return attrs
 
     async def remove_directory(self, path: ServerPath) -> None:
         await self.tree.set_path(path, PosixUnlink(target=POSIX_UNLINK_DIRECTORY_TARGET))
 
     async def unlink(self, path: ServerPath) -> None:
         await self.tree.set_path(path, PosixUnlink(target=POSIX_UNLINK_FILE_TARGET))
+
+    async def rename(self, old: ServerPath, new: ServerPath, replace: bool) -> None:
+        """smbd 4.17 does not replace a file that we have open; it does rename and delete one."""
+        try:
+            await super().rename(old, new, replace)
+        except StatusError as exc:
+            if exc.status != STATUS_ACCESS_DENIED or not replace:
+                raise
+            try:
+                await self._set_aside(old, new)
+            except StatusError:
+                raise exc from None
 
     async def read_link(self, path: ServerPath) -> str:
         return (await self.tree.query_path(path, FileUnixLink, max_data=8192)).target
