@@ -265,7 +265,13 @@ class NtBackend:
             own.close_soon()
 
     async def _set_basic(self, path: ServerPath, file: OpenFile | None, info: FileBasicInfo) -> None:
-        """By path: in one request, and with no regard to how an open file was opened. Some servers want a FID."""
+        """By the FID of a file open for writing: a time set by path smbd replaces with its own when that FID is closed.
+
+        Else by path, in one request. Some servers want a FID for it.
+        """
+        if file is not None:
+            await self.tree.set_file(file.fid, info)
+            return
         try:
             await self.tree.set_path(path, info)
             return
