@@ -24,6 +24,10 @@ class Running:
         self.port = port
         self._token = token
 
+    def unc(self, share: str = "share") -> str:
+        """As the command line wants it; `port` has to be given besides."""
+        return f"//{self.address}/{share}"
+
     def call(self, function: Callable[..., T], *args: object) -> T:
         """Run `function` in the server's thread and give what it gives."""
         return trio.from_thread.run_sync(function, *args, trio_token=self._token)

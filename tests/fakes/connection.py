@@ -71,6 +71,7 @@ class FakeConnection:
     new_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _partial: dict[int, _Partial] = field(default_factory=dict)
     _sending: trio.Lock = field(default_factory=trio.Lock)
+    _cancels: dict[int, trio.Event] = field(default_factory=dict)
 
     # --- bytes
 
@@ -152,6 +153,7 @@ class FakeConnection:
         header, body = message.header, message.body
         if header.command == SMB_COM_NT_CANCEL:
             self.cancelled.append(header.mid)
+            self._cancels.setdefault(header.mid, trio.Event()).set()
             return None
         if isinstance(body, LockingAndXRequest) and body.lock_type & LOCKING_ANDX_OPLOCK_RELEASE:
             self.acknowledged.append((body.fid, body.new_oplock_level))
@@ -205,6 +207,11 @@ class FakeConnection:
         self.server.tap.merge(exchange)
         return exchange
 
+    async def wait_cancelled(self, mid: int) -> None:
+        """Until an NT_CANCEL for this MID comes that was not waited for before."""
+        await self._cancels.setdefault(mid, trio.Event()).wait()
+        del self._cancels[mid]
+
     # --- answers
 
     def perform(self, exchange: Exchange) -> Reply:
@@ -229,8 +236,6 @@ class FakeConnection:
         """An answer as messages, signed; a transaction in parts that fit the client's buffer."""
         asked = exchange.message.header
         flags2 = asked.flags2 & ~SMB_FLAGS2_SMB_SECURITY_SIGNATURE
-        if self.server.offer.dos_errors:
-            flags2 &= ~SMB_FLAGS2_NT_STATUS
         if self.signer is not None:
             flags2 |= SMB_FLAGS2_SMB_SECURITY_SIGNATURE
         header = Header(

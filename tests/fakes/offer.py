@@ -56,5 +56,3 @@ class Offer:
     acceptor: Callable[[], Acceptor] = field(default=Anybody)
     oplocks: bool = False
     """Whether opens get the oplock that they ask for. Nobody takes it back but a script."""
-    dos_errors: bool = False
-    """Whether errors are DOS errors, whatever the client's Flags2 say."""

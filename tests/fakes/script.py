@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import trio
 
+from smbfuse import ntstatus as nt
 from smbfuse.wire.codec import Buffer
 from smbfuse.wire.const import SMB_FLAGS2_NT_STATUS
 from smbfuse.wire.frame import RawBody
@@ -111,6 +112,16 @@ def reordered(count: int, order: Callable[[list[Exchange]], Sequence[Exchange]])
             batch, collected[:] = order(collected[:]), []
             for one in batch:
                 await one.answer()
+
+    return action
+
+
+def until_cancelled(status: int = nt.STATUS_CANCELLED) -> Action:
+    """As a lock that somebody else holds: no answer until NT_CANCEL comes, then this status and nothing done."""
+
+    async def action(exchange: Exchange) -> None:
+        await exchange.connection.wait_cancelled(exchange.mid)
+        await exchange.answer(Reply([RawBody()], status))
 
     return action
 
