@@ -125,6 +125,26 @@ async def test_signed_work(make_smbd: MakeSmbd, root: Path, nursery: trio.Nurser
     assert session.connection.lost is None
 
 
+@pytest.mark.parametrize("signing", ["mandatory", "disabled"])
+async def test_answers_in_parts(
+    make_smbd: MakeSmbd, root: Path, nursery: trio.Nursery, signing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """smbd cuts a transaction's answer by our MaxBufferSize; all parts of a signed one bear one number."""
+    monkeypatch.setattr("smbfuse.client.session.MAX_BUFFER", 1500)
+    names = {f"a rather long file name, to fill pages, number {index:05}" for index in range(400)}
+    for name in names:
+        (root / name).touch()
+    server = make_smbd([Share(name="share", path=root)], options={"server signing": signing})
+    tree = await connect_tree(await log_on(server, nursery), "share")
+    assert (tree.session.connection.engine.signer is not None) == (signing == "mandatory")
+    search = tree.search(ServerPath("\\*"), FileIdFullDirectoryInfo)
+    found: set[str] = set()
+    while page := await search.next_page():
+        found |= {entry.file_name for entry in page}
+    assert found == names | {".", ".."}
+    assert_idle(tree)
+
+
 # --- data
 
 
