@@ -162,6 +162,8 @@ class FileSystem(Vfs):
         try:
             if file is not None:
                 await file.close()
+            if self.opens.of(handle.inode) is None:
+                await self.silly.closed(handle.inode)
         finally:
             if handle.write:
                 self.cache.changed(handle.inode)  # servers set the time of writing when a file is closed
@@ -171,3 +173,4 @@ class FileSystem(Vfs):
         """Close what is still open, at the end of the mount."""
         for file in self.opens.files():
             await file.close()
+        await self.silly.end()

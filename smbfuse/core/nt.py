@@ -26,10 +26,12 @@ from smbfuse.ntstatus import (
 from smbfuse.wire.const import (
     DELETE,
     FILE_APPEND_DATA,
+    FILE_ATTRIBUTE_HIDDEN,
     FILE_ATTRIBUTE_NORMAL,
     FILE_ATTRIBUTE_READONLY,
     FILE_CREATE,
     FILE_CREATED,
+    FILE_DELETE_ON_CLOSE,
     FILE_NON_DIRECTORY_FILE,
     FILE_OPEN,
     FILE_OPEN_IF,
@@ -309,6 +311,20 @@ class NtBackend:
         finally:
             if not gone:
                 await self._set_basic(path, None, FileBasicInfo(ext_file_attributes=FILE_ATTRIBUTE_READONLY))
+
+    async def delete_when_closed(self, path: ServerPath) -> None:
+        """Have the server delete a file that is in use at its last close, and let nobody see it until then.
+
+        The attribute that hides it takes the read-only one's place, which would be in the way.
+        """
+        await self._set_basic(path, None, FileBasicInfo(ext_file_attributes=FILE_ATTRIBUTE_HIDDEN))
+        own, _ = await self.tree.create(
+            path,
+            access=DELETE,
+            disposition=FILE_OPEN,
+            options=FILE_NON_DIRECTORY_FILE | FILE_DELETE_ON_CLOSE,
+        )
+        await own.close()
 
     async def rename(self, old: ServerPath, new: ServerPath, replace: bool) -> None:
         """Rename; `replace` takes the place of a file that is there, at once and whole where the server can do that.

@@ -22,17 +22,21 @@ from smbfuse.core.inodes import ROOT, Inode, InodeTable
 from smbfuse.core.metacache import CEILING, Absent, Listing, MetaCache, Present
 from smbfuse.core.names import from_kernel, is_snapshot, to_kernel
 from smbfuse.core.opens import OpenTable
+from smbfuse.core.silly import Silly
 from smbfuse.errors import MountError, SmbfuseError, StatusError
 from smbfuse.ntstatus import (
+    STATUS_ACCESS_DENIED,
     STATUS_NO_MORE_FILES,
     STATUS_NO_SUCH_FILE,
     STATUS_OBJECT_NAME_INVALID,
     STATUS_OBJECT_NAME_NOT_FOUND,
     STATUS_OBJECT_PATH_NOT_FOUND,
+    STATUS_SHARING_VIOLATION,
 )
 from smbfuse.wire.const import FILE_ATTRIBUTE_READONLY
 
 if TYPE_CHECKING:
+    from smbfuse.client.openfile import OpenFile
     from smbfuse.client.tree import ServerPath
     from smbfuse.core.settle import Settler
     from smbfuse.settings import MountSettings
@@ -105,6 +109,7 @@ class Vfs:
         self.inodes = InodeTable(Inode(ROOT, stat.S_IFDIR), self.style.key)
         self.handles = HandleTable()
         self.opens = OpenTable()
+        self.silly = Silly(self.backend, self.inodes, self.path)
         self.cache = MetaCache(CEILING if unique_file_names else mount.actimeo, self.style.key, clock)
         self._prefix = [part for part in mount.prefix.split("/") if part]
         self._settler = settler
@@ -113,6 +118,9 @@ class Vfs:
 
     def path(self, inode: Inode, *more: str) -> ServerPath:
         """Where the server has it now. OSError(ENOENT) if the file was deleted."""
+        hidden = self.silly.path(inode) if inode.deleted else None
+        if hidden is not None:
+            return hidden
         return server_path([*self._prefix, *self.inodes.components(inode), *more], self.style)
 
     def check_writable(self, inode: Inode) -> None:
@@ -124,7 +132,10 @@ class Vfs:
         """What to tell the kernel of an inode with these attributes."""
         attr_timeout = self.cache.remaining(inode.attrs_until)
         entry_timeout = attr_timeout if entry_until is None else self.cache.remaining(entry_until)
-        return Entry(inode.number, self.owners.stat(attrs), entry_timeout, attr_timeout)
+        shown = self.owners.stat(attrs)
+        if hidden := self.silly.names_of(inode):
+            shown = shown._replace(nlink=max(attrs.nlink - hidden, 0))
+        return Entry(inode.number, shown, entry_timeout, attr_timeout)
 
     async def change(self, work: Callable[[], Awaitable[T]], undo: Callable[[T], None] | None = None) -> T:
         """Do something that is finished even if the caller is killed; `undo` is for what then nobody wants."""
@@ -159,7 +170,7 @@ class Vfs:
 
     async def _find(self, parent: Inode, name: str) -> Present | Absent:
         """A name, by the listing of its directory or by asking."""
-        if is_snapshot(name) and parent.snapshot:
+        if (is_snapshot(name) and parent.snapshot) or self.silly.hides(parent, name):
             return Absent(self.cache.now())  # a snapshot has no snapshots
         known = None if is_snapshot(name) else self.cache.name(parent, name)
         if known is not None:
@@ -284,11 +295,17 @@ class Vfs:
 
     @system_call
     async def unlink(self, parent_number: int, raw_name: bytes) -> None:
-        """Remove a name of a file."""
+        """Remove a name of a file. One that is open lives on until its last close."""
         parent, name, path = self._target(parent_number, raw_name)
+        inode = self.inodes.find(parent, name)
 
         async def work() -> None:
-            await self.backend.unlink(path)
+            if inode is None or self.opens.of(inode) is None:
+                done = await _unless_in_use(self.backend.unlink(path))
+            else:
+                done = False
+            if not done:
+                await self.silly.take_away(inode, parent, path, self._fid_of(inode))
             self._gone(parent, name)
 
         await self._change_names(parent, work)
@@ -318,10 +335,12 @@ class Vfs:
 
         async def work() -> None:
             try:
-                if over and target is not None and target is not moving and target.kind == stat.S_IFDIR:
+                if not over or target is None or target is moving:
+                    await self.backend.rename(old_path, new_path, over)
+                elif target.kind == stat.S_IFDIR:
                     await self._replace_directory(old_path, new_path)
                 else:
-                    await self.backend.rename(old_path, new_path, over)
+                    await self._replace_file(old_path, new_path, new_parent, target)
             finally:
                 self.cache.changed(new_parent)
             for inode in (moving, target):
@@ -332,6 +351,17 @@ class Vfs:
             self.cache.added(new_parent, new, None)
 
         await self._change_names(old_parent, work)
+
+    async def _replace_file(self, old: ServerPath, new: ServerPath, parent: Inode, target: Inode) -> None:
+        """Rename over a file. Servers do that in one step; not if the file is open, which then gets out of the way."""
+        if self.opens.of(target) is None and await _unless_in_use(self.backend.rename(old, new, True)):
+            return
+        await self.silly.take_away(
+            target, parent, new, self._fid_of(target), lambda: self.backend.rename(old, new, False)
+        )
+
+    def _fid_of(self, inode: Inode | None) -> Callable[[], OpenFile | None]:
+        return lambda: None if inode is None else self.opens.of(inode)
 
     async def _replace_directory(self, old: ServerPath, new: ServerPath) -> None:
         """A directory may replace an empty one: that goes first, and comes back if the rest fails."""
@@ -455,7 +485,7 @@ class Vfs:
         finally:
             if not ended:
                 await self._settler.run(pages.close)
-        return list(found.items())
+        return [(name, attrs) for name, attrs in found.items() if not self.silly.hides(directory, name)]
 
     @system_call
     async def releasedir(self, handle_number: int) -> None:
@@ -463,6 +493,20 @@ class Vfs:
         handle = self.handles.pop(handle_number)
         if handle is not None:
             self.inodes.close(handle.inode)
+
+
+async def _unless_in_use(work: Awaitable[None]) -> bool:
+    """Take a name away; False if the server refuses as it does when the file is open somewhere.
+
+    smbd 4.17 says STATUS_ACCESS_DENIED to a rename over a file that is open on the same connection.
+    """
+    try:
+        await work
+    except StatusError as exc:
+        if exc.status not in (STATUS_SHARING_VIOLATION, STATUS_ACCESS_DENIED):
+            raise
+        return False
+    return True
 
 
 def _complete(listing: Listing) -> list[tuple[str, Attributes]] | None:

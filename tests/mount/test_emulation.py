@@ -1,0 +1,185 @@
+"""What POSIX programs need of files and names, with the UNIX extensions and without them, on a real server."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.mount.posix import fails, listing
+from tests.samba.smbd import Share, Smbd
+from tests.support.mount import Mount
+from tests.support.processes import eventually
+
+pytestmark = [pytest.mark.samba, pytest.mark.fuse]
+
+
+@dataclass
+class Setting:
+    """A mount of an empty share; `behind` is the share on the server's disk."""
+
+    path: Path
+    behind: Path
+    unix: bool
+
+
+@pytest.fixture(scope="module", params=["unix", "nounix"])
+def mounted(request: pytest.FixtureRequest) -> Iterator[tuple[Mount, Path, bool]]:
+    with ExitStack() as stack:
+        base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="smbfuse-emulation-")))
+        for path in (base, base / "mnt", base / "share"):
+            path.mkdir(exist_ok=True)
+            path.chmod(0o755)
+        server = stack.enter_context(Smbd([Share(name="share", path=base / "share")]))
+        made = stack.enter_context(Mount.of(server, "share", base / "mnt", {request.param: True}))
+        yield made, base / "share", request.param == "unix"
+
+
+@pytest.fixture
+def setting(mounted: tuple[Mount, Path, bool]) -> Iterator[Setting]:
+    made, behind, unix = mounted
+    yield Setting(made.path, behind, unix)
+    eventually(lambda: not any(name.startswith(".smbfuse") for name in os.listdir(behind)), 5, "hidden files are gone")
+    for path in sorted(made.path.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _use(file: int, content: bytes) -> None:
+    """All that a program may do with a file that has no name any more."""
+    assert os.pread(file, 100, 0) == content
+    assert os.fstat(file).st_nlink == 0
+    os.pwrite(file, b"written", len(content))
+    assert os.fstat(file).st_size == len(content) + 7
+    os.ftruncate(file, 3)
+    assert os.pread(file, 100, 0) == content[:3]
+    assert os.fstat(file).st_size == 3
+    os.utime(file, ns=(10**18, 10**18 + 100))
+    assert os.fstat(file).st_mtime_ns == 10**18 + 100
+    os.fsync(file)
+
+
+def test_an_open_file_is_unlinked(setting: Setting) -> None:
+    for name in ("f", "d/.dotted", "d/two words"):
+        path = setting.path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"content")
+        file = os.open(path, os.O_RDWR)
+        try:
+            path.unlink()
+            assert not path.exists()
+            assert not [seen for seen in listing(setting.path) if seen.startswith(".smbfuse")]
+            path.write_bytes(b"another")
+            _use(file, b"content")
+            assert path.read_bytes() == b"another"
+        finally:
+            os.close(file)
+
+
+def test_a_file_replaced_while_it_is_open(setting: Setting) -> None:
+    for name in ("target", "d/.target"):
+        target = setting.path / name
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(b"content")
+        (setting.path / "new").write_bytes(b"new")
+        file = os.open(target, os.O_RDWR)
+        try:
+            os.rename(setting.path / "new", target)
+            assert target.read_bytes() == b"new"
+            assert target.stat().st_nlink == 1
+            _use(file, b"content")
+            assert target.read_bytes() == b"new"
+        finally:
+            os.close(file)
+
+
+def test_an_open_file_replaces_an_open_file(setting: Setting) -> None:
+    old, new = setting.path / "old", setting.path / "new"
+    old.write_bytes(b"content")
+    with new.open("w+b", buffering=0) as ours, old.open("r+b", buffering=0) as theirs:
+        ours.write(b"new")
+        new.rename(old)
+        ours.write(b"er")
+        assert old.read_bytes() == b"newer"
+        assert os.fstat(ours.fileno()).st_ino == old.stat().st_ino
+        _use(theirs.fileno(), b"content")
+    assert listing(setting.path) == ["old"]
+
+
+def test_read_only_files_are_removed_while_open(setting: Setting) -> None:
+    path = setting.path / "f"
+    path.write_bytes(b"content")
+    path.chmod(0o444)
+    with path.open("rb", buffering=0) as file:
+        path.unlink()
+        assert file.read() == b"content"
+        assert os.fstat(file.fileno()).st_nlink == 0
+    assert listing(setting.path) == []
+
+
+def test_the_directory_of_an_unlinked_open_file_can_be_removed(setting: Setting) -> None:
+    directory = setting.path / "d"
+    directory.mkdir()
+    with (directory / "f").open("w+b", buffering=0) as file:
+        (directory / "f").unlink()
+        directory.rmdir()
+        file.write(b"still")
+        assert os.pread(file.fileno(), 10, 0) == b"still"
+
+
+def test_one_of_two_names_is_unlinked_while_open(setting: Setting) -> None:
+    one, two = setting.path / "one", setting.path / "two"
+    one.write_bytes(b"content")
+    os.link(one, two)
+    with one.open("r+b", buffering=0) as file:
+        one.unlink()
+        assert two.read_bytes() == b"content"
+        assert os.fstat(file.fileno()).st_nlink == 1
+        file.write(b"CON")
+        assert two.read_bytes() == b"CONtent"
+        assert listing(setting.path) == ["two"]
+    assert two.read_bytes() == b"CONtent"
+    eventually(lambda: os.listdir(setting.behind) == ["two"], 5, "the hidden name is gone")
+
+
+def test_nothing_is_left_after_a_crash(
+    make_smbd: Callable[..., Smbd], mount: Callable[..., Mount], tmp_path: Path
+) -> None:
+    share = tmp_path / "share"
+    share.mkdir()
+    server = make_smbd([Share(name="share", path=share)])
+    for options in ({}, {"nounix": True}):
+        made = mount(server, **options)
+        file = os.open(made.path / "f", os.O_RDWR | os.O_CREAT)
+        os.write(file, b"content")
+        (made.path / "f").unlink()
+        made.kill()
+        with fails(errno.ENOTCONN, errno.ECONNABORTED, errno.EIO):
+            os.fstat(file)
+        with fails(errno.ENOTCONN, errno.ECONNABORTED, errno.EIO):
+            os.close(file)
+        eventually(lambda: not os.listdir(share), 10, "the server deletes it")
+
+
+def test_another_machine_has_it_open(
+    make_smbd: Callable[..., Smbd], mount: Callable[..., Mount], tmp_path: Path
+) -> None:
+    """Servers refuse to delete what others use; a hidden name is refused to nobody who shares deletion."""
+    share = tmp_path / "share"
+    share.mkdir()
+    server = make_smbd([Share(name="share", path=share)])
+    theirs = mount(server, nounix=True)
+    for options in ({}, {"nounix": True}):
+        ours = mount(server, **options)
+        (share / "f").write_bytes(b"content")
+        with (theirs.path / "f").open("rb", buffering=0) as file:
+            (ours.path / "f").unlink()
+            assert listing(ours.path) == []
+            assert file.read() == b"content"
+        eventually(lambda: not os.listdir(share), 10, "the server deletes it")
+        ours.umount()
