@@ -70,7 +70,7 @@ class Connection:
         """Seconds that a request may take if its caller does not say otherwise."""
         self.echo_interval = echo_interval
         self.settled = False
-        """Whether the other side has shown that it speaks SMB1: only then it is news if it does not."""
+        """Whether the logon is done: what goes wrong before is told by its error, what goes wrong later by the log."""
         self.lost: ConnectionLost | None = None
         """Why the connection is gone; None while it is there."""
         self.on_oplock_break: Callable[[OplockBreak], None] | None = None

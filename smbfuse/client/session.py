@@ -170,7 +170,6 @@ class Session:
         elif self.settings.require_signing:
             engine.flags2 |= SMB_FLAGS2_SMB_SECURITY_SIGNATURE_REQUIRED
         self.connection.window.limit = self.limits.max_mpx_count
-        self.connection.settled = True
 
     # --- session setup
 
@@ -198,6 +197,7 @@ class Session:
         if auth.session_key is None and not anonymous:
             raise AuthenticationError(f"{self.settings.host} ends the logon before it has seen who we are")
         self._begin_signing(response, auth.session_key)
+        self.connection.settled = True
 
     async def _setup(self, token: bytes) -> Response:
         response = await self.connection.request(
