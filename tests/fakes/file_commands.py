@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from smbfuse import ntstatus as nt
 from smbfuse.wire.codec import Body
 from smbfuse.wire.const import (
     DELETE,
+    FILE_ALL_ACCESS,
     FILE_APPEND_DATA,
     FILE_ATTRIBUTE_ARCHIVE,
     FILE_ATTRIBUTE_DIRECTORY,
@@ -26,8 +27,12 @@ from smbfuse.wire.const import (
     FILE_OVERWRITTEN,
     FILE_SUPERSEDE,
     FILE_SUPERSEDED,
+    FILE_TYPE_DISK,
     FILE_WRITE_DATA,
     GENERIC_WRITE,
+    NO_EAS,
+    NO_REPARSETAG,
+    NO_SUBSTREAMS,
     NT_CREATE_REQUEST_EXTENDED_RESPONSE,
     NT_CREATE_REQUEST_OPBATCH,
     NT_CREATE_REQUEST_OPLOCK,
@@ -129,39 +134,28 @@ def _oplock(request: NtCreateAndXRequest) -> int:
 
 
 def _create_answer(node: Node, fid: int, action: int, oplock: int, *, extended: int) -> Body:
+    common: dict[str, Any] = {
+        "oplock_level": oplock,
+        "fid": fid,
+        "create_disposition": action,
+        "create_time": node.created,
+        "last_access_time": node.accessed,
+        "last_write_time": node.written,
+        "last_change_time": node.changed,
+        "ext_file_attributes": node.dos,
+        "allocation_size": node.allocated,
+        "end_of_file": node.size,
+        "resource_type": FILE_TYPE_DISK,
+        "directory": node.is_dir,
+    }
     if not extended:
-        return NtCreateAndXResponse(
-            oplock_level=oplock,
-            fid=fid,
-            create_disposition=action,
-            create_time=node.created,
-            last_access_time=node.accessed,
-            last_write_time=node.written,
-            last_change_time=node.changed,
-            ext_file_attributes=node.dos,
-            allocation_size=node.allocated,
-            end_of_file=node.size,
-            resource_type=0,
-            nm_pipe_status=0,
-            directory=node.is_dir,
-        )
+        return NtCreateAndXResponse(**common, nm_pipe_status=0)
     return NtCreateAndXExtendedResponse(
-        oplock_level=oplock,
-        fid=fid,
-        create_disposition=action,
-        create_time=node.created,
-        last_access_time=node.accessed,
-        last_write_time=node.written,
-        last_change_time=node.changed,
-        ext_file_attributes=node.dos,
-        allocation_size=node.allocated,
-        end_of_file=node.size,
-        resource_type=0,
-        file_status_flags=7,
-        directory=node.is_dir,
+        **common,
+        file_status_flags=NO_EAS | NO_SUBSTREAMS | NO_REPARSETAG,
         volume_guid=bytes(16),
         file_id=node.number,
-        maximal_access_rights=0x001F01FF,
+        maximal_access_rights=FILE_ALL_ACCESS,
         guest_maximal_access_rights=0,
     )
 

@@ -12,6 +12,7 @@ from smbfuse.wire import filelevels, findlevels, fslevels, infolevels, trans2
 from smbfuse.wire.chains import pack_entries
 from smbfuse.wire.codec import Body, WireStruct
 from smbfuse.wire.const import (
+    FILE_ALL_ACCESS,
     FILE_CASE_PRESERVED_NAMES,
     FILE_UNICODE_ON_DISK,
     SMB_FIND_CLOSE_AFTER_REQUEST,
@@ -64,7 +65,7 @@ def _facts(node: Node, name: str) -> dict[str, object]:
         "directory": node.is_dir,
         "index_number": node.number,
         "file_id": node.number,
-        "access_flags": 0x001F01FF,
+        "access_flags": FILE_ALL_ACCESS,
         "ea_size": 0,
         "file_name": name,
     }
