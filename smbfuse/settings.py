@@ -83,6 +83,8 @@ class MountSettings:
     default_permissions: bool = True
     actimeo: float = 1.0
     """Seconds for which attributes and names may be served from cache where the server promises nothing."""
+    user_xattr: bool = True
+    """Show extended attributes and streams of the server as `user.` xattrs."""
     fuse_options: tuple[str, ...] = ()
     """Generic mount flags that are the kernel's business: nosuid, nodev, noexec, noatime, ..."""
     debug: bool = False

@@ -78,6 +78,7 @@ def mount_settings(source: str, mountpoint: str, unc: Unc, choices: Choices, cal
         read_only=choices.read_only,
         allow_other=allows_others(choices, caller),
         default_permissions=choices.permissions,
+        user_xattr=choices.user_xattr,
         fuse_options=_fuse_options(choices, caller),
         debug=choices.debug,
         **_given(file_mode=choices.file_mode, dir_mode=choices.dir_mode, actimeo=choices.actimeo),

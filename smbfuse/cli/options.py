@@ -46,6 +46,7 @@ class Choices:
     file_mode: int | None = None
     dir_mode: int | None = None
     permissions: bool = True
+    user_xattr: bool = True
     read_only: bool = False
     allow_other: bool | None = None
     actimeo: float | None = None
@@ -174,6 +175,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _flag("noperm", "permissions", "only the server checks permissions", sets=False),
     _flag("allow_other", "allow_other", "let other users in (default for root)"),
     _flag("noallow_other", "allow_other", "let only the mounting user in, also when that is root", sets=False),
+    _flag("user_xattr", "user_xattr", "extended attributes and streams of the server as user.NAME (default)"),
+    _flag("nouser_xattr", "user_xattr", "hide them", sets=False),
     _flag("unix posix linux", "unix", "UNIX extensions: fail if the server has none"),
     _flag("nounix noposix nolinux", "unix", "do not use UNIX extensions", sets=False),
     _option("fsname", values.TEXT, "fsname", "device name in /proc/mounts (default: the share)"),
@@ -212,7 +215,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _ignore("relatime norelatime strictatime nostrictatime diratime nodiratime lazytime nolazytime iversion"),
     _ignore("noiversion silent loud nonempty"),
     # what happens anyway, or has no meaning here
-    _ignore("nodomainauto nosetuids nodynperm noacl nomapchars nomapposix nosfu serverino nouser_xattr"),
+    _ignore("nodomainauto nosetuids nodynperm noacl nomapchars nomapposix nosfu serverino"),
     _ignore("nobrl nolock mand nomand rwpidforward nosharesock noblocksend noautotune tcpnodelay notcpnodelay"),
     _ignore("closetimeo strictsync nostrictsync nolease locallease handlecache nohandlecache max_cached_dirs"),
     _ignore("bsize rasize max_credits soft nohard intr nointr nodfs handletimeout resilienthandles"),
@@ -235,7 +238,6 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _warn("sfu", f"{_LATER}: device nodes and links of SFU show as files"),
     _warn("mfsymlinks", f"{_LATER}: such links show as files"),
     _warn("noserverino", "has no effect: inode numbers are the server's where it has any"),
-    _warn("user_xattr", f"{_LATER}: there are no extended attributes"),
     _warn("brl forcemandatorylock forcemand", f"{_LATER}: locks hold on this machine only"),
     _warn("acregmax acdirmax", "has no effect: use actimeo="),
     _warn("hard nosoft", f"{_LATER}: operations fail when the server stays away, as with soft"),

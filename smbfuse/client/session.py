@@ -117,6 +117,8 @@ class Session:
         self.uid = 0
         self.limits = Limits(0, 0, 1, False, 0)
         self.server_os = ""
+        self.server_lan_manager = ""
+        """NativeLanMan, what calls itself "Windows ..." only where it is; smbd calls itself Windows in `server_os`."""
 
     @property
     def unix(self) -> bool:
@@ -194,6 +196,7 @@ class Session:
         if body.security_blob:
             auth.step(body.security_blob)  # checks the server's part, where there is one
         self.server_os = body.native_os or ""
+        self.server_lan_manager = body.native_lan_man or ""
         if auth.session_key is None and not anonymous:
             raise AuthenticationError(f"{self.settings.host} ends the logon before it has seen who we are")
         self._begin_signing(response, auth.session_key)

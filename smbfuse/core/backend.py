@@ -14,7 +14,9 @@ from smbfuse.core.names import NameStyle, is_snapshot
 
 if TYPE_CHECKING:
     from smbfuse.client.openfile import OpenFile
+    from smbfuse.client.tree import Tree
     from smbfuse.core.attrs import Attributes
+    from smbfuse.wire.filelevels import FileBasicInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,7 @@ class Backend(Protocol):
     """The server's side of the file system."""
 
     style: NameStyle
+    tree: Tree
 
     async def stat(self, path: ServerPath) -> Attributes: ...
 
@@ -72,6 +75,8 @@ class Backend(Protocol):
     async def change(
         self, path: ServerPath, file: OpenFile | None, change: Change, before: Attributes | None
     ) -> None: ...
+
+    async def set_basic(self, path: ServerPath, file: OpenFile | None, info: FileBasicInfo) -> None: ...
 
     async def make_directory(self, path: ServerPath, permissions: int) -> Attributes | None: ...
 

@@ -337,6 +337,8 @@ _EXCEPTIONS: Final = {
     # fcntl(2): the answer by which a program knows that another holds the lock.
     ("setlk", nt.STATUS_FILE_LOCK_CONFLICT): EAGAIN,
     ("setlk", nt.STATUS_LOCK_NOT_GRANTED): EAGAIN,
+    # An audit list that may not be read: getcifsacl takes EIO, cifs.ko's answer, for a sign to ask for the rest alone.
+    ("getxattr", nt.STATUS_PRIVILEGE_NOT_HELD): EIO,
     # link(2) and symlink(2) have EPERM for a file system without links: the answer on which programs copy.
     **{(operation, status): EPERM for operation in ("link", "symlink") for status in _UNSUPPORTED},
 }
@@ -368,7 +370,8 @@ def errno_of(status: int, operation: str = "") -> int:
     """The errno for a status with which a server refused `operation`.
 
     Operations are named by their system calls, as the core's methods: lookup, getattr, setattr, open, create, read,
-    write, flush, fsync, mkdir, rmdir, unlink, rename, readdir, statfs, symlink, link, readlink, truncate, setlk.
+    write, flush, fsync, mkdir, rmdir, unlink, rename, readdir, statfs, symlink, link, readlink, truncate, setlk,
+    getxattr.
     A status without a place in the tables gives EIO and is logged, once each.
     """
     special = _EXCEPTIONS.get((operation, status))

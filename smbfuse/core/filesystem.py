@@ -12,7 +12,8 @@ import stat
 from typing import TYPE_CHECKING
 
 from smbfuse.core.handles import FileHandle
-from smbfuse.core.vfs import Entry, Vfs, system_call
+from smbfuse.core.vfs import Entry, system_call
+from smbfuse.core.xattrs import XattrCalls
 from smbfuse.wire.filelevels import FileEndOfFileInfo
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def _modes(flags: int) -> tuple[bool, bool]:
     return mode != os.O_WRONLY, mode != os.O_RDONLY
 
 
-class FileSystem(Vfs):
+class FileSystem(XattrCalls):
     """A mounted share with its open files."""
 
     @system_call

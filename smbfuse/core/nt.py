@@ -254,7 +254,7 @@ class NtBackend:
             ext_file_attributes=_dos_change(change, before),
         )
         if info != FileBasicInfo():
-            await self._set_basic(path, file, info)
+            await self.set_basic(path, file, info)
 
     async def _resize(self, path: ServerPath, file: OpenFile | None, size: int) -> None:
         if file is not None:
@@ -266,7 +266,7 @@ class NtBackend:
         finally:
             own.close_soon()
 
-    async def _set_basic(self, path: ServerPath, file: OpenFile | None, info: FileBasicInfo) -> None:
+    async def set_basic(self, path: ServerPath, file: OpenFile | None, info: FileBasicInfo) -> None:
         """By the FID of a file open for writing: a time set by path smbd replaces with its own when that FID is closed.
 
         Else by path, in one request. Some servers want a FID for it.
@@ -303,21 +303,21 @@ class NtBackend:
             await self._unlink_read_only(path)
 
     async def _unlink_read_only(self, path: ServerPath) -> None:
-        await self._set_basic(path, None, FileBasicInfo(ext_file_attributes=FILE_ATTRIBUTE_NORMAL))
+        await self.set_basic(path, None, FileBasicInfo(ext_file_attributes=FILE_ATTRIBUTE_NORMAL))
         gone = False
         try:
             await self.tree.delete(path)
             gone = True
         finally:
             if not gone:
-                await self._set_basic(path, None, FileBasicInfo(ext_file_attributes=FILE_ATTRIBUTE_READONLY))
+                await self.set_basic(path, None, FileBasicInfo(ext_file_attributes=FILE_ATTRIBUTE_READONLY))
 
     async def delete_when_closed(self, path: ServerPath) -> None:
         """Have the server delete a file that is in use at its last close, and let nobody see it until then.
 
         The attribute that hides it takes the read-only one's place, which would be in the way.
         """
-        await self._set_basic(path, None, FileBasicInfo(ext_file_attributes=FILE_ATTRIBUTE_HIDDEN))
+        await self.set_basic(path, None, FileBasicInfo(ext_file_attributes=FILE_ATTRIBUTE_HIDDEN))
         own, _ = await self.tree.create(
             path,
             access=DELETE,

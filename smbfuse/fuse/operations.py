@@ -171,6 +171,24 @@ class Operations(pyfuse3.Operations):
     async def link(self, inode: int, new_parent_inode: int, new_name: bytes, ctx: RequestContext) -> EntryAttributes:
         return attributes(await self.files.link(inode, new_parent_inode, new_name))
 
+    # --- extended attributes
+
+    @handler
+    async def listxattr(self, inode: int, ctx: RequestContext) -> Sequence[bytes]:
+        return await self.files.listxattr(inode)
+
+    @handler
+    async def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
+        return await self.files.getxattr(inode, name)
+
+    @handler
+    async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
+        await self.files.setxattr(inode, name, value)
+
+    @handler
+    async def removexattr(self, inode: int, name: bytes, ctx: RequestContext) -> None:
+        await self.files.removexattr(inode, name)
+
     @handler
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
         space = await self.files.statfs()

@@ -36,6 +36,7 @@ OPERATIONS = frozenset(
         "readlink",
         "truncate",
         "setlk",
+        "getxattr",
     ]
 )
 CAPTURED = Path(__file__).with_name("captured_errors.tsv")
@@ -114,6 +115,7 @@ def test_the_list_of_captured_refusals_is_whole() -> None:
         ("statfs", nt.STATUS_OS2_INVALID_LEVEL, errno.EOPNOTSUPP),
         ("readlink", nt.STATUS_NOT_A_REPARSE_POINT, errno.EINVAL),
         ("read", nt.STATUS_IO_TIMEOUT, errno.ETIMEDOUT),
+        ("getxattr", nt.STATUS_PRIVILEGE_NOT_HELD, errno.EIO),
     ],
 )
 def test_what_each_system_call_answers(operation: str, status: int, number: int) -> None:
