@@ -41,6 +41,7 @@ class Call:
 
     command: int
     on_late: Callable[[Response], None] | None = None
+    on_sent: Callable[[Callable[[], None]], None] | None = None
     done: trio.Event = field(default_factory=trio.Event)
     response: Response | None = None
     error: ConnectionLost | None = None
@@ -94,14 +95,18 @@ class Connection:
         urgent: bool = False,
         surely: bool = False,
         on_late: Callable[[Response], None] | None = None,
+        on_sent: Callable[[Callable[[], None]], None] | None = None,
     ) -> Response:
         """Send a message (a chain, if there are several bodies) and wait for its whole answer.
 
         Raises ConnectionLost, RequestTimeout, WireError (a name that the character set lacks). When the caller is
         cancelled or out of time the MID stays reserved until the answer comes, which then goes to `on_late`. If it
         waits for its place still, nothing is sent, unless the message must go out `surely`: then in the background.
+
+        `on_sent` is called when the message is out, with a function that asks the server to end it early (NT_CANCEL):
+        it is answered all the same then, only sooner.
         """
-        call = Call(bodies[0].COMMAND, on_late)
+        call = Call(bodies[0].COMMAND, on_late, on_sent)
         limit = self.timeout if timeout is None else timeout
         ended = False
         try:
@@ -133,13 +138,21 @@ class Connection:
                 raise _copy(self.lost)
             if not self.engine.mids.pending:
                 self._busy_since = trio.current_time()
-            _, frame = self.engine.start(bodies, call, tid=tid, uid=uid, flags2=flags2, rest=list(rest))
+            mid, frame = self.engine.start(bodies, call, tid=tid, uid=uid, flags2=flags2, rest=list(rest))
             call.sent = True
         finally:
             if not call.sent:
                 self.window.release()
         self._count(call.command)
         self._send(frame)
+        if call.on_sent is not None:
+            call.on_sent(partial(self._cancel, call, mid))
+
+    def _cancel(self, call: Call, mid: int) -> None:
+        """Send NT_CANCEL, unless the answer is here. Never waits, never raises. [MS-CIFS] 2.2.4.65."""
+        frame = None if call.done.is_set() else self.engine.cancel(mid)
+        if frame is not None:
+            self._send(frame)
 
     def _count(self, command: int) -> None:
         self.statistics.requests += 1

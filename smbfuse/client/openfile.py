@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
 from smbfuse.client.sizes import pieces
 from smbfuse.errors import RemoteProtocolError, SmbfuseError
-from smbfuse.ntstatus import STATUS_END_OF_FILE
-from smbfuse.wire.const import LOCKING_ANDX_OPLOCK_RELEASE
+from smbfuse.ntstatus import STATUS_END_OF_FILE, is_error
+from smbfuse.wire.const import (
+    CAP_LARGE_FILES,
+    LOCKING_ANDX_LARGE_FILES,
+    LOCKING_ANDX_OPLOCK_RELEASE,
+    LOCKING_ANDX_READ_WRITE_LOCK,
+    LOCKING_ANDX_SHARED_LOCK,
+    POSIX_LOCK_FLAG_WAIT,
+)
 from smbfuse.wire.files import (
     CloseRequest,
     FlushRequest,
@@ -20,13 +29,72 @@ from smbfuse.wire.files import (
     WriteAndXRequest,
     WriteAndXResponse,
 )
-from smbfuse.wire.locking import LockingAndXRequest
+from smbfuse.wire.locking import LockingAndXRequest, LockingRange32, LockingRange64
+from smbfuse.wire.trans2 import SetFileParameters
+from smbfuse.wire.unixlevels import PosixLock
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from smbfuse.client.tree import Tree
+    from smbfuse.proto.events import Response
     from smbfuse.wire.codec import Buffer
+
+
+Span = tuple[int, int]
+"""Bytes of a file: the first, and the one after the last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockChange:
+    """One LOCKING_ANDX. `on_late` is called when the locks are granted after whoever asked has left."""
+
+    unlocks: tuple[Span, ...] = ()
+    locks: tuple[Span, ...] = ()
+    shared: bool = False
+    on_late: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PosixLockChange:
+    """One SMB_POSIX_LOCK; `lock_type` is a POSIX_LOCK_TYPE. `on_late` as in LockChange."""
+
+    span: Span
+    lock_type: int
+    on_late: Callable[[], None] | None = None
+
+
+class Wait:
+    """That a lock is waited for at the server, for so many seconds; `stop` ends it sooner, from another task."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.under_way = trio.Event()
+        """Set when the request is on its way."""
+        self._cancel: Callable[[], None] | None = None
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End the wait: the request is answered soon, with the lock or without. May be called at any time."""
+        self._stopped = True
+        if self._cancel is not None:
+            self._cancel()
+
+    def sent(self, cancel: Callable[[], None]) -> None:
+        """The request is on its way; `cancel` sends NT_CANCEL."""
+        self._cancel = cancel
+        self.under_way.set()
+        if self._stopped:
+            cancel()
+
+    async def stop_in_time(self, over: trio.Event) -> None:
+        """Stop when the seconds have passed, unless it is over: locks of the UNIX extensions have no time limit."""
+        with trio.move_on_after(self.seconds):
+            await over.wait()
+            return
+        self.stop()
+
+    def ended(self) -> None:
+        """The answer is here."""
+        self._cancel = None
 
 
 @dataclass(slots=True, eq=False)
@@ -141,6 +209,64 @@ class OpenFile:
     async def flush(self) -> None:
         """Have the server put the file's data on its disk. [MS-CIFS] 2.2.4.6."""
         (await self.tree.request(FlushRequest(fid=self.fid))).check(self.path)
+
+    # --- locks
+
+    async def lock(self, change: LockChange, wait: Wait | None = None) -> None:
+        """SMB_COM_LOCKING_ANDX: first the unlocks, then the locks, all of them or none. [MS-CIFS] 2.2.4.32.
+
+        The unlocks are done also where the locks are refused. A lock belongs to this FID and our PID, and an unlock
+        must name just what one lock named. StatusError: FILE_LOCK_CONFLICT, LOCK_NOT_GRANTED.
+        """
+        connection = self.tree.session.connection
+        made = LockingRange64 if self.tree.session.limits.has(CAP_LARGE_FILES) else LockingRange32
+        kind = LOCKING_ANDX_LARGE_FILES if made is LockingRange64 else 0
+        pid = connection.engine.pid & 0xFFFF  # that of reads and writes, which the server compares
+        request = LockingAndXRequest(
+            fid=self.fid,
+            lock_type=kind | (LOCKING_ANDX_SHARED_LOCK if change.shared else LOCKING_ANDX_READ_WRITE_LOCK),
+            timeout=0 if wait is None else round(wait.seconds * 1000),
+            unlocks=tuple(made(pid=pid, offset=start, length=end - start) for start, end in change.unlocks),
+            locks=tuple(made(pid=pid, offset=start, length=end - start) for start, end in change.locks),
+        )
+        response = await self._locked(partial(self.tree.request, request), wait, change.on_late)
+        response.check(self.path)
+
+    async def posix_lock(self, change: PosixLockChange, wait: Wait | None = None) -> None:
+        """A lock of the UNIX extensions: POSIX's own semantics, one owner for all of this connection.
+
+        The server has no limit for how long it waits: `wait` is ended by NT_CANCEL. StatusError as `lock`.
+        """
+        start, end = change.span
+        data = PosixLock(
+            lock_type=change.lock_type,
+            lock_flags=0 if wait is None else POSIX_LOCK_FLAG_WAIT,
+            pid=self.tree.session.connection.engine.pid & 0xFFFF,
+            offset=start,
+            length=end - start,
+        )
+        parameters = SetFileParameters(fid=self.fid, information_level=PosixLock.LEVEL)
+        response = await self._locked(partial(self.tree.trans2, parameters, data.pack()), wait, change.on_late)
+        response.check(self.path)
+
+    async def _locked(
+        self, request: Callable[..., Awaitable[Response]], wait: Wait | None, on_late: Callable[[], None] | None
+    ) -> Response:
+        def late(response: Response) -> None:
+            if on_late is not None and not is_error(response.status):
+                on_late()
+
+        if wait is None:
+            return await request(on_late=late)
+        connection = self.tree.session.connection
+        timeout = wait.seconds + connection.timeout
+        over = trio.Event()
+        connection.spawn(wait.stop_in_time, over)
+        try:
+            return await request(on_late=late, timeout=timeout, on_sent=wait.sent)
+        finally:
+            wait.ended()
+            over.set()
 
     # --- the end
 

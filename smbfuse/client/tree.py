@@ -112,7 +112,9 @@ class Tree:
         rest: tuple[Body, ...] = (),
         urgent: bool = False,
         surely: bool = False,
+        timeout: float | None = None,
         on_late: Callable[[Response], None] | None = None,
+        on_sent: Callable[[Callable[[], None]], None] | None = None,
     ) -> Response:
         """A request on this tree; see Connection.request."""
         return await self.session.connection.request(
@@ -123,7 +125,9 @@ class Tree:
             rest=rest,
             urgent=urgent,
             surely=surely,
+            timeout=timeout,
             on_late=on_late,
+            on_sent=on_sent,
         )
 
     async def trans2(
@@ -133,7 +137,9 @@ class Tree:
         *,
         max_data: int = 0,
         flags2: int = 0,
+        timeout: float | None = None,
         on_late: Callable[[Response], None] | None = None,
+        on_sent: Callable[[Callable[[], None]], None] | None = None,
     ) -> Response:
         """One TRANSACTION2, its subcommand taken from the parameters' class. [MS-CIFS] 2.2.4.46.
 
@@ -163,7 +169,9 @@ class Tree:
             )
             for p, chunk, d, part in more
         )
-        response = await self.request(primary, flags2=flags2, rest=secondaries, on_late=on_late)
+        response = await self.request(
+            primary, flags2=flags2, rest=secondaries, timeout=timeout, on_late=on_late, on_sent=on_sent
+        )
         if response.transaction is None and not is_error(response.status):
             raise RemoteProtocolError("TRANSACTION2 was answered without a transaction")
         return response
