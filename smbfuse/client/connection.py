@@ -232,7 +232,7 @@ class Connection:
 
     def _answered(self, response: Response) -> None:
         call: Call = response.owner
-        response.owner = None  # or the two would hold each other, and with them a frame of 1 MiB, until the collector runs
+        response.owner = None  # else the two hold each other, and a frame of 1 MiB, until the collector runs
         self.window.release()
         call.response = response
         call.done.set()
