@@ -52,11 +52,13 @@ async def serve(server: ServerSettings, mount: MountSettings, ready: Callable[[]
     async with trio.open_nursery() as nursery:
         try:
             session = await open_session(server, nursery)
-            session.connection.on_lost = _tell_lost
             tree = await connect_tree(session, server.share)
             files = await _file_system(tree, mount, nursery)
-            await _mounted(Operations(files, interrupts), mount, ready)
-            session.connection.on_lost = None  # from here on we end it ourselves
+            session.connection.on_lost = _tell_lost  # until here it is the caller who is told, by an exception
+            try:
+                await _mounted(Operations(files, interrupts), mount, ready)
+            finally:
+                session.connection.on_lost = None  # from here on we end it ourselves
             await _say_goodbye(files, tree, session)
         except SmbfuseError as exc:
             failure = exc
