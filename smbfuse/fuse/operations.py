@@ -1,14 +1,12 @@
 """pyfuse3's operations: one call of the file system per method, no decisions.
 
-Around each of them stands one guard: OSError becomes FUSEError, a caller that leaves gets EINTR, and anything else is a
-bug that is logged and answered with EIO, because an exception that pyfuse3 does not know would end the mount.
+Around each of them stands the guard of `guard.py`. Requests that pyfuse3 does not know are in `extra.py`.
 """
 
 from __future__ import annotations
 
 import errno
 import functools
-import logging
 import stat
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
@@ -18,13 +16,12 @@ import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, RequestContext, SetattrFields, StatvfsData
 
 from smbfuse.core.backend import Change
+from smbfuse.fuse.guard import guarded
 
 if TYPE_CHECKING:
     from smbfuse.core.filesystem import FileSystem
     from smbfuse.core.vfs import Entry
     from smbfuse.fuse.interrupts import Interrupts
-
-log: Final = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,24 +34,13 @@ NAME_MAX: Final = 255
 def handler(
     method: Callable[Concatenate[Operations, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[Operations, P], Coroutine[Any, Any, T]]:
-    """The guard around a request of the kernel's. One of the two places that may catch everything."""
+    """The guard around a request of pyfuse3's."""
 
     @functools.wraps(method)
-    async def guarded(self: Operations, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with self.interrupts.guard() as operation:
-            try:
-                return await method(self, *args, **kwargs)
-            except OSError as exc:
-                log.debug("%s: %s (%s)", method.__name__, exc, exc.__cause__)
-                raise FUSEError(exc.errno or errno.EIO) from None
-            except FUSEError:
-                raise
-            except Exception:
-                log.exception("a bug in smbfuse: %s failed", method.__name__)
-                raise FUSEError(errno.EIO) from None
-        raise FUSEError(errno.EINTR if operation.interrupted else errno.EIO)
+    async def wrapped(self: Operations, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await guarded(method.__name__, self.interrupts.guard(), method(self, *args, **kwargs))
 
-    return guarded
+    return wrapped
 
 
 def attributes(entry: Entry) -> EntryAttributes:
