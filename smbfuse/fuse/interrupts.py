@@ -83,18 +83,21 @@ def grace_of(pid: int) -> float:
 class Operation:
     """A request of the kernel's under way: the block that handles it, which an interrupt leaves early.
 
-    `scope` is its cancel scope; the handler may set a deadline of its own on it.
+    `scope` is its cancel scope; the handler may set a deadline of its own on it. Interrupts count from the moment that
+    the operation is made, so that it may be made here and entered in another task.
     """
 
-    __slots__ = ("_operations", "_pid", "_unique", "by_interrupt", "scope")
+    __slots__ = ("_at_once", "_operations", "_pid", "_unique", "by_interrupt", "scope")
 
-    def __init__(self, operations: dict[int, Operation]) -> None:
+    def __init__(self, operations: dict[int, Operation], at_once: bool) -> None:
         self._operations = operations
+        self._at_once = at_once
         self._unique = native.current_unique()
         self._pid = native.current_pid()
         self.scope = trio.CancelScope()
         self.by_interrupt = False
         """Whether the scope's deadline is an interrupt's."""
+        operations[self._unique] = self
 
     @property
     def interrupted(self) -> bool:
@@ -103,7 +106,6 @@ class Operation:
 
     def __enter__(self) -> Self:
         self.scope.__enter__()
-        self._operations[self._unique] = self
         return self
 
     def __exit__(
@@ -114,7 +116,7 @@ class Operation:
 
     def interrupt(self) -> None:
         """Let the operation go on for as long as its caller's pending signals allow, and no longer."""
-        due = trio.current_time() + grace_of(self._pid)
+        due = trio.current_time() + (0.0 if self._at_once else grace_of(self._pid))
         if due < self.scope.deadline:
             self.scope.deadline = due
             self.by_interrupt = True
@@ -126,14 +128,16 @@ class Interrupts:
     def __init__(self) -> None:
         self._operations: dict[int, Operation] = {}
 
-    def guard(self) -> Operation:
+    def guard(self, *, at_once: bool = False) -> Operation:
         """Make the request under way interruptible while the block runs; to be called before a handler's first `await`.
+
+        `at_once` is for what only waits and loses nothing by it: there every signal ends the block without grace.
 
         with interrupts.guard() as operation:
             return await the_work()
         raise FUSEError(EINTR if operation.interrupted else ETIMEDOUT)
         """
-        return Operation(self._operations)
+        return Operation(self._operations, at_once)
 
     def interrupt(self, unique: int) -> None:
         """Take the kernel's word that the caller of request `unique` wants to leave (see `native.mend`)."""

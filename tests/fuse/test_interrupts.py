@@ -161,6 +161,31 @@ async def test_a_deadly_signal_shortens_the_grace_of_a_harmless_one(
     assert trio.current_time() == begun
 
 
+@pytest.mark.parametrize(("at_once", "lasts"), [(True, AT_ONCE), (False, PATIENCE)])
+async def test_what_only_waits_has_no_grace(
+    requests: Requests, autojump_clock: MockClock, at_once: bool, lasts: float
+) -> None:
+    interrupts = Interrupts()
+    requests.unique = 2
+    requests.grace(PATIENCE)
+    begun = trio.current_time()
+    with interrupts.guard(at_once=at_once) as operation:
+        interrupts.interrupt(2)
+        await trio.sleep_forever()
+    assert operation.interrupted
+    assert trio.current_time() - begun == pytest.approx(lasts)
+
+
+async def test_an_interrupt_may_come_before_the_task_that_does_the_work(requests: Requests) -> None:
+    interrupts = Interrupts()
+    requests.unique = 2
+    operation = interrupts.guard(at_once=True)
+    interrupts.interrupt(2)
+    with operation:
+        await trio.sleep_forever()
+    assert operation.interrupted
+
+
 async def test_cancellation_from_outside_is_no_interrupt(requests: Requests) -> None:
     interrupts = Interrupts()
     requests.unique = 2
