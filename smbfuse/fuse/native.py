@@ -2,12 +2,13 @@
 
 pyfuse3 3.5 reads the FUSE device with the GIL held and blocking, though a request that epoll announced may be gone by
 then (its caller was killed): the whole event loop, and with it every connection, stands still until the next request.
-It also drops the kernel's FUSE_INTERRUPT requests, so that a signal cannot free a program that waits for us. The
-functions in `_native.c` mend both by standing in front of libfuse's, which works only if they are loaded before
-pyfuse3 is: `smbfuse/fuse/__init__.py` imports this module first for that reason.
+It also drops the kernel's FUSE_INTERRUPT requests, so that a signal cannot free a program that waits for us, and has
+no handlers for locks, copy_file_range, lseek and fallocate. The functions in `_native.c` mend all this by standing in
+front of libfuse's, which works only if they are loaded before pyfuse3 is: `smbfuse/fuse/__init__.py` imports this
+module first for that reason.
 
 What may live here: loading, and the one choice between the native module and what must do without it. What an
-interrupt means may not: that is `interrupts.py`.
+interrupt means may not, that is `interrupts.py`; nor what the further requests mean, that is `extra.py`.
 """
 
 from __future__ import annotations
@@ -31,8 +32,16 @@ def _nothing_current() -> int:
     return 0
 
 
-def _no_interrupts(callback: Callable[[int], object] | None, /) -> None:
+def _nothing(*_arguments: object) -> None:
     pass
+
+
+def _none_passed() -> list[str]:
+    return []
+
+
+def _nothing_pending(*_arguments: object) -> bool:
+    return False
 
 
 current_unique: Callable[[], int] = _nothing_current
@@ -47,16 +56,73 @@ current_pid: Callable[[], int] = _nothing_current
 0 where nobody waits or the caller lives in another pid namespace (and where the native module is missing).
 """
 
-set_interrupt_callback: Callable[[Callable[[int], object] | None], None] = _no_interrupts
+current_lock_owner: Callable[[], int] = _nothing_current
+"""Whose byte-range locks the request under way concerns, to be read when `current_unique` is; 0 if it does not say.
+
+flush: the process (in the kernel's words: the table of open files) whose locks on the file end with this close(2).
+release: the open file whose flock(2) ends, 0 unless one was taken through it. read, write and setattr of the size: who
+does it, to be let through its own locks; 0 for pages that the kernel moves. The numbers are those of `extra.py`'s
+`lock_owner`.
+"""
+
+set_interrupt_callback: Callable[[Callable[[int], object] | None], None] = _nothing
 """Register what is called, in the event loop's thread, with the number of each request the kernel wants ended.
 
 What it raises goes to `sys.unraisablehook`. Without the native module it is never called.
 """
 
+configure_session: Callable[[tuple[str, ...], int, int], None] = _nothing
+"""Say, before `pyfuse3.init`, which further operations are wanted, `max_background` and `congestion_threshold`.
+
+The numbers are those of FUSE_INIT, 0 leaves the kernel's; unknown names are a ValueError.
+"""
+
+passed_operations: Callable[[], list[str]] = _none_passed
+"""The wanted operations that the kernel passes on this mount; none before it has greeted it."""
+
+set_request_callback: Callable[[Callable[[str, int, tuple[int, ...]], object] | None], None] = _nothing
+"""Register what is called, in the event loop's thread, with the name, the token and the numbers of a further request.
+
+Where nobody is registered they fail with ENOTCONN; where the callback raises (to `sys.unraisablehook`) with EIO.
+"""
+
+pending_requests: Callable[[], int] = _nothing_current
+"""How many further requests have not been answered."""
+
+reply_err: Callable[[int, int], bool] = _nothing_pending
+"""Answer the request of that token with an errno, 0 for success of setlk, flock and fallocate.
+
+As of all replies: returns False, and does nothing, if it has been answered. Raises, and leaves it pending, where the
+kernel would not take the numbers (ValueError, OverflowError, TypeError).
+"""
+
+reply_lock: Callable[[int, int, int, int, int], bool] = _nothing_pending
+"""Answer getlk: token, type, first byte, last byte (2**63 - 1: to the end of the file), pid."""
+
+reply_write: Callable[[int, int], bool] = _nothing_pending
+"""Answer copy_file_range: token, bytes copied."""
+
+reply_lseek: Callable[[int, int], bool] = _nothing_pending
+"""Answer lseek: token, offset."""
+
+_BOUND = (
+    "current_unique",
+    "current_pid",
+    "current_lock_owner",
+    "set_interrupt_callback",
+    "configure_session",
+    "passed_operations",
+    "set_request_callback",
+    "pending_requests",
+    "reply_err",
+    "reply_lock",
+    "reply_write",
+    "reply_lseek",
+)
+
 
 def _load() -> str:
     """Load the native module and bind its functions; return why that failed, or an empty string."""
-    global current_unique, current_pid, set_interrupt_callback
     if "pyfuse3" in sys.modules:
         return "pyfuse3 was imported before smbfuse.fuse"
     flags = sys.getdlopenflags()
@@ -69,9 +135,9 @@ def _load() -> str:
         return str(error)
     finally:
         sys.setdlopenflags(flags)
-    current_unique = _native.current_unique
-    current_pid = _native.current_pid
-    set_interrupt_callback = _native.set_interrupt_callback
+    if not all(hasattr(_native, name) for name in _BOUND):
+        return "the native module is another version's; install smbfuse again"
+    globals().update({name: getattr(_native, name) for name in _BOUND})
     return ""
 
 
