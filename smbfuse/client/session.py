@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -59,6 +60,7 @@ from smbfuse.wire.setup import (
     SessionSetupExtendedRequest,
     SessionSetupExtendedResponse,
 )
+from smbfuse.wire.text import filetime_to_ns
 
 if TYPE_CHECKING:
     from smbfuse.proto.events import Response
@@ -101,6 +103,7 @@ class Limits:
     max_mpx_count: int
     signing: bool
     server_time: int
+    clock_ahead_ns: int = 0
     """FILETIME of the server's clock when it answered the negotiation."""
 
     def has(self, capability: int) -> bool:
@@ -165,6 +168,7 @@ class Session:
             max_mpx_count=max(negotiated.max_mpx_count, 1),
             signing=bool(server_signs or server_must),
             server_time=negotiated.system_time,
+            clock_ahead_ns=filetime_to_ns(negotiated.system_time) - time.time_ns(),
         )
         engine = self.connection.engine
         if not self.limits.signing:
@@ -232,13 +236,7 @@ class Session:
             if self.settings.require_signing:
                 raise AuthenticationError("an anonymous logon has no key to sign with, but signing is demanded")
             self.connection.engine.flags2 &= ~SMB_FLAGS2_SMB_SECURITY_SIGNATURE
-            self.limits = Limits(
-                self.limits.capabilities,
-                self.limits.max_buffer_size,
-                self.limits.max_mpx_count,
-                False,
-                self.limits.server_time,
-            )
+            self.limits = replace(self.limits, signing=False)
             return
         signer = Signer(key, next_number=2)
         if not signer.valid(response.raw, 1):

@@ -163,6 +163,8 @@ _UNIX_KINDS: Final = {
     UNIX_TYPE_FIFO: stat.S_IFIFO,
     UNIX_TYPE_SOCKET: stat.S_IFSOCK,
 }
+UNIX_KINDS: Final = {kind: number for number, kind in _UNIX_KINDS.items()}
+"""S_IFREG, S_IFDIR, ... to the file_type of the UNIX extensions."""
 
 
 def from_unix(info: FileUnixBasic) -> Attributes:

@@ -58,6 +58,12 @@ class Backend(Protocol):
     """The server's side of the file system."""
 
     style: NameStyle
+    late_times: bool
+    """Whether the server may tell the time of a write later than it did the write."""
+
+    def now_ns(self) -> int:
+        """The server's clock, in nanoseconds since 1970."""
+
     tree: Tree
 
     async def stat(self, path: ServerPath) -> Attributes: ...
@@ -91,6 +97,8 @@ class Backend(Protocol):
     async def read_link(self, path: ServerPath) -> str: ...
 
     async def make_symlink(self, path: ServerPath, target: str) -> None: ...
+
+    async def make_node(self, path: ServerPath, mode: int, rdev: int) -> None: ...
 
     async def link(self, old: ServerPath, new: ServerPath) -> None: ...
 

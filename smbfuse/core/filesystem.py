@@ -6,15 +6,16 @@ returns. So fsync has the server's disk left to ask for, and close nothing.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from typing import TYPE_CHECKING
 
+from smbfuse.core.backend import Change
 from smbfuse.core.handles import FileHandle
 from smbfuse.core.vfs import Entry, system_call
 from smbfuse.core.xattrs import XattrCalls
-from smbfuse.wire.filelevels import FileEndOfFileInfo
+from smbfuse.wire.filelevels import FileBasicInfo, FileEndOfFileInfo
+from smbfuse.wire.text import ns_to_filetime
 
 if TYPE_CHECKING:
     from smbfuse.client.openfile import OpenFile
@@ -57,6 +58,7 @@ class FileSystem(XattrCalls):
         try:
             file = self.handles.file(number).file
             await file.tree.set_file(file.fid, FileEndOfFileInfo(end_of_file=0))
+            self._note_times(inode, Change(size=0))
             done = True
         finally:
             self.cache.changed(inode)
@@ -101,14 +103,15 @@ class FileSystem(XattrCalls):
         self._unwanted(entry)
 
     @system_call
-    async def mknod(self, parent_number: int, raw_name: bytes, mode: int) -> Entry:
-        """Make a regular file without opening it; other kinds are not to be had yet."""
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EPERM, "only regular files")
+    async def mknod(self, parent_number: int, raw_name: bytes, mode: int, rdev: int) -> Entry:
+        """Make a file without opening it; device nodes, FIFOs and sockets where the server has them."""
         parent, name, path = self._target(parent_number, raw_name)
         asked = self.cache.now()
 
         async def work() -> Entry:
+            if not stat.S_ISREG(mode):
+                await self.backend.make_node(path, mode, rdev)
+                return await self._made(parent, name, None, asked)
             file, attrs = await self.backend.create(path, False, True, stat.S_IMODE(mode), True, False)
             await file.close()
             return await self._made(parent, name, attrs, asked)
@@ -131,6 +134,8 @@ class FileSystem(XattrCalls):
                 await handle.file.write(offset, data)
         finally:
             self.cache.changed(handle.inode)
+            if self.backend.late_times:
+                self.write_times.wrote(handle.inode)
         return len(data)
 
     async def _append(self, handle: FileHandle, offset: int, data: Buffer) -> None:
@@ -162,13 +167,22 @@ class FileSystem(XattrCalls):
         file = self.opens.release(handle.inode, handle.share)
         try:
             if file is not None:
-                await file.close()
+                await self._close(handle, file)
             if self.opens.of(handle.inode) is None:
                 await self.silly.closed(handle.inode)
         finally:
             if handle.write:
                 self.cache.changed(handle.inode)  # servers set the time of writing when a file is closed
             self.inodes.close(handle.inode)
+
+    async def _close(self, handle: FileHandle, file: OpenFile) -> None:
+        others = self.opens.of(handle.inode) is not None
+        written_ns = self.write_times.closing(handle.inode) if handle.share.write or not others else None
+        try:
+            if written_ns is not None and handle.share.write:
+                await file.tree.set_file(file.fid, FileBasicInfo(last_write_time=ns_to_filetime(written_ns)))
+        finally:
+            await file.close()
 
     async def close_all(self) -> None:
         """Close what is still open, at the end of the mount."""

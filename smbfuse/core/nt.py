@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import secrets
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from smbfuse.core.attrs import Attributes, from_nt
@@ -136,6 +137,7 @@ class NtBackend:
     """What any NT LM 0.12 server can do."""
 
     style: NameStyle = WINDOWS_NAMES
+    late_times = True
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
@@ -146,6 +148,10 @@ class NtBackend:
         self._internal_info = True
 
     # --- asking
+
+    def now_ns(self) -> int:
+        """The server's clock, as far as it goes as ours does since the negotiation."""
+        return time.time_ns() + self.tree.session.limits.clock_ahead_ns
 
     async def stat(self, path: ServerPath) -> Attributes:
         """Attributes of one path, in one request: a search for just this name, which tells the file id too.
@@ -397,6 +403,9 @@ class NtBackend:
 
     async def make_symlink(self, path: ServerPath, target: str) -> None:
         raise OSError(errno.EPERM, "this server has no symbolic links")
+
+    async def make_node(self, path: ServerPath, mode: int, rdev: int) -> None:
+        raise OSError(errno.EPERM, "this server has regular files only")
 
     async def link(self, old: ServerPath, new: ServerPath) -> None:
         await self.tree.link(old, new)

@@ -5,14 +5,17 @@ Data are read and written as with any server; only names and metadata are asked 
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from typing import TYPE_CHECKING, Any, Final
 
-from smbfuse.core.attrs import Attributes, from_unix
+from smbfuse.core.attrs import UNIX_KINDS, Attributes, from_unix
 from smbfuse.core.backend import Change, Space, child
 from smbfuse.core.names import POSIX_NAMES, acceptable
 from smbfuse.core.nt import UNKNOWN_LEVEL, NtBackend
 from smbfuse.errors import NotSupported, RemoteProtocolError, StatusError
-from smbfuse.ntstatus import STATUS_ACCESS_DENIED
+from smbfuse.ntstatus import STATUS_ACCESS_DENIED, STATUS_OBJECT_NAME_NOT_FOUND
 from smbfuse.wire.const import (
     CIFS_UNIX_FCNTL_LOCKS_CAP,
     CIFS_UNIX_LARGE_READ_CAP,
@@ -95,6 +98,7 @@ class UnixBackend(NtBackend):
     """A server with the UNIX extensions on; what they do not say better is inherited."""
 
     style = POSIX_NAMES
+    late_times = False
 
     async def stat(self, path: ServerPath) -> Attributes:
         return from_unix(await self.tree.query_path(path, FileUnixBasic))
@@ -196,6 +200,28 @@ class UnixBackend(NtBackend):
 
     async def make_symlink(self, path: ServerPath, target: str) -> None:
         await self.tree.set_path(path, FileUnixLink(target=target))
+
+    async def make_node(self, path: ServerPath, mode: int, rdev: int) -> None:
+        """A device node, FIFO or socket: set for a name that is not there, UNIX_BASIC makes it (capture 30a).
+
+        It would change what is there, so that has to be seen before. Samba takes bits away from the permissions.
+        """
+        try:
+            await self.stat(path)
+        except StatusError as exc:
+            if exc.status != STATUS_OBJECT_NAME_NOT_FOUND:
+                raise
+        else:
+            raise OSError(errno.EEXIST, "the name is taken")
+        wanted = FileUnixBasic(
+            end_of_file=0,
+            file_type=UNIX_KINDS[stat.S_IFMT(mode)],
+            device_major=os.major(rdev),
+            device_minor=os.minor(rdev),
+            permissions=stat.S_IMODE(mode),
+        )
+        await self.tree.set_path(path, wanted)
+        await self._insist(path, await self.stat(path), stat.S_IMODE(mode))
 
     async def link(self, old: ServerPath, new: ServerPath) -> None:
         await self.tree.set_path(new, FileUnixHlink(target=old.text))

@@ -23,6 +23,7 @@ from smbfuse.core.metacache import CEILING, Absent, Listing, MetaCache, Present
 from smbfuse.core.names import from_kernel, is_snapshot, to_kernel
 from smbfuse.core.opens import OpenTable
 from smbfuse.core.silly import Silly
+from smbfuse.core.writetimes import WriteTimes
 from smbfuse.errors import MountError, SmbfuseError, StatusError
 from smbfuse.ntstatus import (
     STATUS_ACCESS_DENIED,
@@ -109,6 +110,7 @@ class Vfs:
         self.inodes = InodeTable(Inode(ROOT, stat.S_IFDIR), self.style.key)
         self.handles = HandleTable()
         self.opens = OpenTable()
+        self.write_times = WriteTimes(backend.now_ns)
         self.silly = Silly(self.backend, self.inodes, self.path)
         self.cache = MetaCache(CEILING if unique_file_names else mount.actimeo, self.style.key, clock)
         self._prefix = [part for part in mount.prefix.split("/") if part]
@@ -208,7 +210,7 @@ class Vfs:
         asked, version = self.cache.now(), inode.version
         file = self.opens.of(inode)
         if file is not None:
-            attrs = await self.backend.stat_open(file)
+            attrs = self.write_times.corrected(inode, await self.backend.stat_open(file))
         else:
             attrs = await self.backend.stat(self.path(inode))
         if self.inodes.is_another(inode, attrs):
@@ -230,6 +232,7 @@ class Vfs:
         async def work() -> None:
             try:
                 await self.backend.change(path, file, change, before)
+                self._note_times(inode, change)
             finally:
                 self.cache.changed(inode)
 
@@ -237,6 +240,14 @@ class Vfs:
         if before is None or change.size is not None:
             return self.entry(inode, await self._refresh(inode))
         return self.entry(inode, _applied(before, change))  # with timeout 0: the change time is the server's
+
+    def _note_times(self, inode: Inode, change: Change) -> None:
+        if not self.backend.late_times or self.opens.of(inode) is None:
+            return
+        if change.mtime_ns is not None:
+            self.write_times.was_set(inode)
+        elif change.size is not None:
+            self.write_times.wrote(inode)
 
     @system_call
     async def readlink(self, number: int) -> bytes:

@@ -123,7 +123,7 @@ class Operations(pyfuse3.Operations):
 
     @handler
     async def mknod(self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: RequestContext) -> EntryAttributes:
-        return attributes(await self.files.mknod(parent_inode, name, mode))
+        return attributes(await self.files.mknod(parent_inode, name, mode, rdev))
 
     @handler
     async def mkdir(self, parent_inode: int, name: bytes, mode: int, ctx: RequestContext) -> EntryAttributes:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -183,3 +186,108 @@ def test_another_machine_has_it_open(
             assert file.read() == b"content"
         eventually(lambda: not os.listdir(share), 10, "the server deletes it")
         ours.umount()
+
+
+def test_times_of_writes_show_at_once(setting: Setting) -> None:
+    """Also where the server is late with them, and after a time that was set while the file was open."""
+    path, old = setting.path / "f", 10**18
+    path.write_bytes(b"")
+    os.utime(path, ns=(old, old))
+    for step in ("write", "truncate"):
+        with path.open("r+b", buffering=0) as file:
+            os.utime(file.fileno(), ns=(old, old))
+            assert path.stat().st_mtime_ns == old
+            before = time.time_ns()
+            file.write(b"more") if step == "write" else file.truncate(1)
+            seen = path.stat().st_mtime_ns
+            # The server's clock is the same one here, read at the negotiation.
+            assert before - 10**9 < seen < time.time_ns() + 10**9
+            assert os.fstat(file.fileno()).st_mtime_ns == seen
+        eventually(lambda: (setting.behind / "f").stat().st_mtime_ns > old, 5, "the server has the time")
+        assert path.stat().st_mtime_ns == seen
+
+
+def test_what_is_written_and_then_dated_keeps_the_date(setting: Setting) -> None:
+    path = setting.path / "f"
+    for way in ("path", "file"):
+        with path.open("wb", buffering=0) as file:
+            file.write(b"content")
+            os.utime(path if way == "path" else file.fileno(), ns=(10**18, 10**18))
+        assert path.stat().st_mtime_ns == 10**18
+        with path.open("rb", buffering=0) as file:
+            os.utime(file.fileno(), ns=(10**18, 10**18 + 200))
+        assert path.stat().st_mtime_ns == 10**18 + 200
+
+
+def test_times_of_every_century(setting: Setting) -> None:
+    """100 ns is the grain; from 1901 to 2446 is what the disk of the server holds here."""
+    path = setting.path / "f"
+    path.write_bytes(b"")
+    for seconds in (-(2**31) + 1, -1, 0, 1, 2**31, 2**32, 2**33):
+        stamp = seconds * 10**9 + 123_456_700
+        os.utime(path, ns=(stamp, stamp + 100))
+        found = path.stat()
+        assert (found.st_atime_ns, found.st_mtime_ns) == (stamp, stamp + 100)
+
+
+def test_nodes_of_every_kind(setting: Setting) -> None:
+    path = setting.path / "node"
+    kinds = {
+        stat.S_IFIFO | 0o640: 0,
+        stat.S_IFSOCK | 0o600: 0,
+        stat.S_IFCHR | 0o666: os.makedev(1, 3),
+        stat.S_IFBLK | 0o660: os.makedev(7, 300),
+    }
+    for mode, device in kinds.items():
+        if not setting.unix:
+            with fails(errno.EPERM):
+                os.mknod(path, mode, device)
+            continue
+        before = os.umask(0)
+        try:
+            os.mknod(path, mode, device)
+        finally:
+            os.umask(before)
+        made = path.stat()
+        assert (made.st_mode, made.st_rdev) == (mode, device)
+        assert (setting.behind / "node").stat().st_mode == mode
+        with fails(errno.EEXIST):
+            os.mknod(path, mode, device)
+        path.unlink()
+
+
+def test_a_fifo_and_a_socket_work(setting: Setting) -> None:
+    if not setting.unix:
+        pytest.skip("there are none without the UNIX extensions")
+    fifo = setting.path / "fifo"
+    os.mkfifo(fifo)
+    reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    writing = os.open(fifo, os.O_WRONLY)
+    os.write(writing, b"through")
+    assert os.read(reading, 100) == b"through"
+    os.close(reading)
+    os.close(writing)
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
+        server.bind(str(setting.path / "socket"))
+        server.listen()
+        client.connect(str(setting.path / "socket"))
+
+
+def test_special_bits_of_the_mode(setting: Setting) -> None:
+    """Of new files too: what the kernel asks for has the umask taken off already."""
+    if not setting.unix:
+        pytest.skip("modes are not kept without the UNIX extensions")
+    path, directory = setting.path / "f", setting.path / "d"
+    before = os.umask(0o027)
+    try:
+        path.touch(0o666)
+        directory.mkdir(0o777)
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o7777 == 0o640
+    assert directory.stat().st_mode & 0o7777 == 0o750
+    for mode in (0o4755, 0o2755, 0o6711, 0o755):
+        path.chmod(mode)
+        assert path.stat().st_mode & 0o7777 == mode
+    directory.chmod(0o1777)
+    assert (setting.behind / "d").stat().st_mode & 0o7777 == 0o1777
