@@ -6,7 +6,7 @@ import errno
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from smbfuse.proto.events import Response
     from smbfuse.wire.codec import Buffer
 
+
+_POSIX_OWNERS: Final = 0x1_0000
+"""Owners of POSIX locks are numbered from here on: no PID of 16 bits is among them."""
 
 Span = tuple[int, int]
 """Bytes of a file: the first, and the one after the last."""
@@ -233,15 +236,17 @@ class OpenFile:
         response.check(self.path)
 
     async def posix_lock(self, change: PosixLockChange, wait: Wait | None = None) -> None:
-        """A lock of the UNIX extensions: POSIX's own semantics, one owner for all of this connection.
+        """A lock of the UNIX extensions: POSIX's own semantics, one owner for all that use this FID.
 
+        The owner is named by a number of the FID's own: smbd (4.17 and master) counts locks by it without regard to the
+        file, and a server process ends with a failed assertion when one owner lets go of the second of two files.
         The server has no limit for how long it waits: `wait` is ended by NT_CANCEL. StatusError as `lock`.
         """
         start, end = change.span
         data = PosixLock(
             lock_type=change.lock_type,
             lock_flags=0 if wait is None else POSIX_LOCK_FLAG_WAIT,
-            pid=self.tree.session.connection.engine.pid & 0xFFFF,
+            pid=_POSIX_OWNERS + self.fid,
             offset=start,
             length=end - start,
         )

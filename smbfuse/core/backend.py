@@ -65,6 +65,8 @@ class Backend(Protocol):
         """The server's clock, in nanoseconds since 1970."""
 
     tree: Tree
+    posix_locks: bool
+    """Whether the server locks as POSIX wants: advisory, byte by byte."""
 
     async def stat(self, path: ServerPath) -> Attributes: ...
 

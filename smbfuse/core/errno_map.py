@@ -337,6 +337,11 @@ _EXCEPTIONS: Final = {
     # fcntl(2): the answer by which a program knows that another holds the lock.
     ("setlk", nt.STATUS_FILE_LOCK_CONFLICT): EAGAIN,
     ("setlk", nt.STATUS_LOCK_NOT_GRANTED): EAGAIN,
+    **{
+        (operation, status): ENOLCK
+        for operation in ("getlk", "setlk", "flock")
+        for status in (*_UNSUPPORTED, nt.STATUS_INSUFFICIENT_RESOURCES, nt.STATUS_NO_MEMORY)
+    },
     # An audit list that may not be read: getcifsacl takes EIO, cifs.ko's answer, for a sign to ask for the rest alone.
     ("getxattr", nt.STATUS_PRIVILEGE_NOT_HELD): EIO,
     # link(2) and symlink(2) have EPERM for a file system without links: the answer on which programs copy.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from smbfuse.core.backend import Change
 from smbfuse.core.handles import FileHandle
+from smbfuse.core.locks import LockCalls
 from smbfuse.core.vfs import Entry, system_call
 from smbfuse.core.xattrs import XattrCalls
 from smbfuse.wire.filelevels import FileBasicInfo, FileEndOfFileInfo
@@ -30,7 +31,7 @@ def _modes(flags: int) -> tuple[bool, bool]:
     return mode != os.O_WRONLY, mode != os.O_RDONLY
 
 
-class FileSystem(XattrCalls):
+class FileSystem(XattrCalls, LockCalls):
     """A mounted share with its open files."""
 
     @system_call
@@ -93,7 +94,7 @@ class FileSystem(XattrCalls):
             inode = self.inodes.get(entry.number)
             if truncate:
                 self.cache.changed(inode)  # it may have been there before
-            return self._add(inode, self.opens.adopt(inode, file, read, write), flags), entry
+            return self._add(inode, await self.opens.adopt(inode, file, read, write), flags), entry
 
         return await self._change_names(parent, work, self._unwanted_file)
 
@@ -121,7 +122,7 @@ class FileSystem(XattrCalls):
     @system_call
     async def read(self, handle_number: int, offset: int, size: int) -> Buffer:
         """Up to `size` bytes; fewer at the end of the file only."""
-        return await self.handles.file(handle_number).file.read(offset, size)
+        return await self.by_fid(self.handles.file(handle_number), lambda file: file.read(offset, size))
 
     @system_call
     async def write(self, handle_number: int, offset: int, data: Buffer) -> int:
@@ -131,7 +132,7 @@ class FileSystem(XattrCalls):
             if handle.append:
                 await self._append(handle, offset, data)
             else:
-                await handle.file.write(offset, data)
+                await self.by_fid(handle, lambda file: file.write(offset, data))
         finally:
             self.cache.changed(handle.inode)
             if self.backend.late_times:
@@ -144,12 +145,17 @@ class FileSystem(XattrCalls):
         The kernel lets one write of an inode through at a time, so appends of this machine never mix.
         """
         end = (await self.backend.stat_open(handle.file)).size
-        await handle.file.write(max(offset, end), data)
+        await self.by_fid(handle, lambda file: file.write(max(offset, end), data))
 
     @system_call
-    async def flush(self, handle_number: int) -> None:
-        """One close(2) of a file: all its writes are at the server already."""
-        self.handles.file(handle_number)
+    async def flush(self, handle_number: int, lock_owner: int | None = None) -> None:
+        """One close(2) of a file, by the process that the kernel calls `lock_owner` where locks are concerned.
+
+        All its writes are at the server already.
+        """
+        handle = self.handles.file(handle_number)
+        if lock_owner is not None:
+            await self.release_owner(handle, lock_owner)
 
     @system_call
     async def fsync(self, handle_number: int) -> None:
@@ -164,10 +170,8 @@ class FileSystem(XattrCalls):
         handle = self.handles.pop(handle_number)
         if not isinstance(handle, FileHandle):
             return
-        file = self.opens.release(handle.inode, handle.share)
         try:
-            if file is not None:
-                await self._close(handle, file)
+            await self._close(handle)
             if self.opens.of(handle.inode) is None:
                 await self.silly.closed(handle.inode)
         finally:
@@ -175,7 +179,15 @@ class FileSystem(XattrCalls):
                 self.cache.changed(handle.inode)  # servers set the time of writing when a file is closed
             self.inodes.close(handle.inode)
 
-    async def _close(self, handle: FileHandle, file: OpenFile) -> None:
+    async def _close(self, handle: FileHandle) -> None:
+        try:
+            await self.release_locks(handle)
+        finally:
+            file = self.opens.release(handle.inode, handle.share)
+        if file is not None:
+            await self._close_dated(handle, file)
+
+    async def _close_dated(self, handle: FileHandle, file: OpenFile) -> None:
         others = self.opens.of(handle.inode) is not None
         written_ns = self.write_times.closing(handle.inode) if handle.share.write or not others else None
         try:

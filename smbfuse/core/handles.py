@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from smbfuse.client.openfile import OpenFile
     from smbfuse.core.attrs import Attributes
     from smbfuse.core.inodes import Inode
@@ -22,6 +24,8 @@ class FileHandle:
     write: bool
     """Whether the program may write by it; the FID may be able to do more."""
     append: bool = False
+    lock_owners: set[int] = field(default_factory=set)
+    """Who has locked something by it and not closed it since."""
 
     @property
     def file(self) -> OpenFile:
@@ -64,6 +68,10 @@ class HandleTable:
         if not isinstance(handle, FileHandle):
             raise OSError(errno.EBADF, "not an open file")
         return handle
+
+    def of(self, inode: Inode) -> Iterator[FileHandle]:
+        """All open files of an inode."""
+        return (handle for handle in self._handles.values() if handle.inode is inode and isinstance(handle, FileHandle))
 
     def directory(self, number: int) -> DirHandle:
         """The open directory. OSError(EBADF) if there is none."""

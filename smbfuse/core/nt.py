@@ -138,6 +138,7 @@ class NtBackend:
 
     style: NameStyle = WINDOWS_NAMES
     late_times = True
+    posix_locks = False
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree

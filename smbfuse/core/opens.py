@@ -54,6 +54,8 @@ class OpenTable:
 
     def __init__(self) -> None:
         self._opens: dict[Inode, _FileOpens] = {}
+        self.moving: Callable[[Inode, OpenFile, OpenFile], Awaitable[None]] | None = None
+        """Called before a wider FID takes another's place: what hangs on the FID itself is to be moved."""
 
     def __len__(self) -> int:
         return sum(len(opens.shared) for opens in self._opens.values())
@@ -77,35 +79,55 @@ class OpenTable:
             async with opens.lock:
                 share = _covering(opens, read, write)
                 if share is None:
-                    share = await self._open(opens, read, write, opener)
+                    share = await self._open(inode, opens, read, write, opener)
                 share.users += 1
                 return share
         finally:
             opens.waiting -= 1
             self._drop_empty(inode, opens)
 
-    async def _open(self, opens: _FileOpens, read: bool, write: bool, opener: Opener) -> SharedOpen:
+    async def _open(self, inode: Inode, opens: _FileOpens, read: bool, write: bool, opener: Opener) -> SharedOpen:
         """A FID that covers what the others do too, if the server gives it; else just what is asked for."""
         if opens.shared:
             wide_read = read or any(share.read for share in opens.shared)
             wide_write = write or any(share.write for share in opens.shared)
             try:
-                return _put(opens, await opener(wide_read, wide_write), wide_read, wide_write)
+                return await self._put(inode, opens, await opener(wide_read, wide_write), wide_read, wide_write)
             except StatusError as exc:
                 if exc.status not in _REFUSED or (wide_read, wide_write) == (read, write):
                     raise
-        return _put(opens, await opener(read, write), read, write)
+        return await self._put(inode, opens, await opener(read, write), read, write)
 
-    def adopt(self, inode: Inode, file: OpenFile, read: bool, write: bool) -> SharedOpen:
+    async def adopt(self, inode: Inode, file: OpenFile, read: bool, write: bool) -> SharedOpen:
         """A share in a FID that was just made, by creating the file; it may have been open already."""
         opens = self._opens.setdefault(inode, _FileOpens())
-        share = _covering(opens, read, write)
-        if share is None:
-            share = _put(opens, file, read, write)
-        else:
-            file.close_soon()
-        share.users += 1
-        return share
+        opens.waiting += 1
+        try:
+            async with opens.lock:
+                share = _covering(opens, read, write)
+                if share is None:
+                    share = await self._put(inode, opens, file, read, write)
+                else:
+                    file.close_soon()
+                share.users += 1
+                return share
+        finally:
+            opens.waiting -= 1
+            self._drop_empty(inode, opens)
+
+    async def _put(self, inode: Inode, opens: _FileOpens, file: OpenFile, read: bool, write: bool) -> SharedOpen:
+        """Enter a new FID, in the place of one that it covers."""
+        narrower = next((share for share in opens.shared if read >= share.read and write >= share.write), None)
+        if narrower is None:
+            share = SharedOpen(file, read, write)
+            opens.shared.append(share)
+            return share
+        if self.moving is not None:
+            with trio.CancelScope(shield=True):  # half moved it would be in nobody's account; it does not last
+                await self.moving(inode, narrower.file, file)
+        narrower.file.close_when_idle()
+        narrower.file, narrower.read, narrower.write = file, read, write
+        return narrower
 
     def release(self, inode: Inode, share: SharedOpen) -> OpenFile | None:
         """A handle gives its share back. Returns the FID if nobody uses it any more: it is to be closed."""
@@ -124,15 +146,3 @@ class OpenTable:
 
 def _covering(opens: _FileOpens, read: bool, write: bool) -> SharedOpen | None:
     return next((share for share in opens.shared if share.covers(read, write)), None)
-
-
-def _put(opens: _FileOpens, file: OpenFile, read: bool, write: bool) -> SharedOpen:
-    """Enter a new FID, in the place of one that it covers."""
-    narrower = next((share for share in opens.shared if read >= share.read and write >= share.write), None)
-    if narrower is None:
-        share = SharedOpen(file, read, write)
-        opens.shared.append(share)
-        return share
-    narrower.file.close_when_idle()
-    narrower.file, narrower.read, narrower.write = file, read, write
-    return narrower

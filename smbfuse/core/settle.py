@@ -6,11 +6,16 @@ then, so changes run as tasks of the mount; their callers only wait.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import outcome
 import trio
+
+from smbfuse.errors import SmbfuseError
+
+log: Final = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -43,3 +48,14 @@ class Settler:
         finally:
             abandoned = not done.is_set()
         return result[0].unwrap()
+
+    def soon(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Run `work()` in the background. An error of the server's is nobody's then, and is logged."""
+        self._nursery.start_soon(_logged, work)
+
+
+async def _logged(work: Callable[[], Awaitable[object]]) -> None:
+    try:
+        await work()
+    except (SmbfuseError, OSError) as exc:
+        log.debug("in the background: %s", exc)

@@ -62,19 +62,23 @@ _USED: Final = (
 )
 
 
-async def enable(tree: Tree) -> bool:
-    """Turn the extensions on for this tree, if the server has what they need. StatusError for other troubles."""
+async def enable(tree: Tree) -> int:
+    """Turn the extensions on for this tree, and return which of them are used (CIFS_UNIX_ capabilities).
+
+    0 if the server lacks what they need. StatusError for other troubles.
+    """
     try:
         offered = await tree.query_fs(CifsUnixInfo)
     except StatusError as exc:
         if exc.status in UNKNOWN_LEVEL:
-            return False
+            return 0
         raise
-    if offered.capabilities & _NEEDED != _NEEDED:
-        return False
-    await tree.set_fs(CifsUnixInfo(capabilities=offered.capabilities & _USED))
+    used = offered.capabilities & _USED
+    if used & _NEEDED != _NEEDED:
+        return 0
+    await tree.set_fs(CifsUnixInfo(capabilities=used))
     tree.session.connection.engine.flags &= ~SMB_FLAGS_CASE_INSENSITIVE
-    return True
+    return used
 
 
 class UnixPages:
@@ -99,6 +103,10 @@ class UnixBackend(NtBackend):
 
     style = POSIX_NAMES
     late_times = False
+
+    def __init__(self, tree: Tree, capabilities: int) -> None:
+        super().__init__(tree)
+        self.posix_locks = bool(capabilities & CIFS_UNIX_FCNTL_LOCKS_CAP)
 
     async def stat(self, path: ServerPath) -> Attributes:
         return from_unix(await self.tree.query_path(path, FileUnixBasic))
@@ -236,8 +244,8 @@ def _open_flags(read: bool, write: bool) -> int:
 async def choose_backend(tree: Tree) -> NtBackend:
     """The backend that fits the server and the options. NotSupported if the user insists on what is not there."""
     wanted = tree.session.settings.unix_extensions
-    if tree.session.unix and await enable(tree):
-        return UnixBackend(tree)
+    if tree.session.unix and (capabilities := await enable(tree)):
+        return UnixBackend(tree, capabilities)
     if wanted:
         raise NotSupported(f"{tree.session.settings.host} has no UNIX extensions; mount without the option unix")
     return NtBackend(tree)

@@ -1,0 +1,440 @@
+"""Byte-range locks: fcntl(2) and flock(2) among our own processes, and towards other machines.
+
+The server sees one FID and one PID for all of this mount. So who holds what among our processes is decided here, in
+tables, and the server holds the union. A lock is had when both agree.
+
+fcntl and flock locks are independent of each other on Linux. At the server a flock is a lock of one byte where no file
+has data (`FileLocks.union`), which fcntl locks never touch: a lock to the end of the file stops before it. Clients
+that make a flock a lock of the whole file (cifs.ko) include that byte, so theirs and ours do exclude each other.
+
+The kernel's page cache is dropped when the server gives us a lock: what another machine wrote under its lock must be
+seen under ours.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import trio
+
+from smbfuse.client.openfile import Wait
+from smbfuse.core.lockqueue import LockQueue, Waiter
+from smbfuse.core.locktable import END, Conflict, LockTable, Mode, Ranges, Span
+from smbfuse.core.serverlocks import CONFLICT, MandatoryLocks, PosixLocks, ServerLocks
+from smbfuse.core.vfs import Vfs, system_call
+from smbfuse.errors import StatusError
+from smbfuse.wire.const import CAP_LARGE_FILES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from smbfuse.client.openfile import OpenFile
+    from smbfuse.core.handles import FileHandle
+    from smbfuse.core.inodes import Inode
+    from smbfuse.core.opens import SharedOpen
+
+T = TypeVar("T")
+
+SLICE: Final = 2.0
+"""Seconds for which the server is asked to wait at a time."""
+SHORT_SLICE: Final = 0.1
+"""The same where others of ours want to change locks of the file: one request at a time is under way for it."""
+PACE: Final = 0.25
+"""Seconds between two tries where the server cannot be made to wait."""
+WAITING_SHARE: Final = 4
+"""One of so many places of the MaxMpxCount window may be taken by waits for locks."""
+_END_32: Final = 1 << 32
+"""END for servers with 32-bit ranges."""
+FCNTL: Final = "fcntl"
+FLOCK: Final = "flock"
+"""The kinds of locks."""
+
+_MODES: Final = {fcntl.F_RDLCK: Mode.SHARED, fcntl.F_WRLCK: Mode.EXCLUSIVE, fcntl.F_UNLCK: Mode.NONE}
+_TYPES: Final = {mode: kind for kind, mode in _MODES.items()}
+_FLOCK_MODES: Final = {fcntl.LOCK_SH: Mode.SHARED, fcntl.LOCK_EX: Mode.EXCLUSIVE, fcntl.LOCK_UN: Mode.NONE}
+_WHOLE: Final = partial(Span, 0, END)
+
+
+@dataclass(frozen=True, slots=True)
+class FileLock:
+    """A lock as fcntl(2) has it: F_RDLCK, F_WRLCK or F_UNLCK on the bytes from `start` to `end`, both included."""
+
+    type: int
+    start: int
+    end: int = END - 1
+    pid: int = 0
+
+    @property
+    def span(self) -> Span:
+        """OSError(EINVAL) for what is no lock."""
+        if self.type not in _MODES or not 0 <= self.start <= self.end < END:
+            raise OSError(errno.EINVAL, "not a lock")
+        return Span(self.start, self.end + 1, _MODES[self.type])
+
+
+@dataclass(slots=True, eq=False)
+class FileLocks:
+    """All locks of one file. Whoever changes anything here holds `mutex`."""
+
+    inode: Inode
+    tables: dict[str, LockTable] = field(default_factory=lambda: {FCNTL: LockTable(), FLOCK: LockTable()})
+    end: int = END
+    """One more than the last byte that can be locked at the server."""
+    pids: dict[int, int] = field(default_factory=dict)
+    """Which process an owner of the fcntl table is."""
+    share: SharedOpen | None = None
+    """The FID by which the server holds the locks, ours as long as there are any."""
+    server: ServerLocks | None = None
+    mutex: trio.Lock = field(default_factory=trio.Lock)
+    waiting: Wait | None = None
+    """The request that waits at the server, by whoever holds `mutex`."""
+    users: int = 0
+
+    def union(self) -> Ranges:
+        """What the server is to hold."""
+        flock_byte = self.end - 2
+        found = self.tables[FCNTL].union()
+        found.set(Span(flock_byte, END, Mode.NONE))
+        for span in self.tables[FLOCK].union():
+            found.set(Span(flock_byte, flock_byte + 1, span.mode))
+        return found
+
+
+async def _nothing(_: int) -> None:
+    """No page cache to be dropped."""
+
+
+class LockCalls(Vfs):
+    """The system calls for locks."""
+
+    drop_pages: Callable[[int], Awaitable[None]] = staticmethod(_nothing)
+    """Makes the kernel forget what it has cached of an inode's data; set by the floor above."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Vfs's own
+        super().__init__(*args, **kwargs)
+        self._locks: dict[Inode, FileLocks] = {}
+        self._queue = LockQueue()
+        self._moving: dict[Inode, trio.Event] = {}
+        self._waiting = 0
+        """How many requests wait at the server now."""
+        self.opens.moving = self._move_locks
+
+    # --- system calls
+
+    @system_call
+    async def getlk(self, number: int, fh: int, owner: int, lock: FileLock) -> FileLock:
+        """F_GETLK: a lock that is in the way of `lock`, or one of type F_UNLCK.
+
+        The pid is 0 for another machine's. Of such a lock only is known that it is there: it is told with the bytes
+        that were asked for. Bytes that we hold shared are not looked at for other machines' shared locks: that would
+        need our own to be given up.
+        """
+        handle, span = self.handles.file(fh), lock.span
+        with self._used(handle.inode) as locks:
+            found = next(locks.tables[FCNTL].conflicts(owner, span), None)
+            if found is not None:
+                return _told(found, locks.pids)
+            in_the_way = await self._settled(locks, partial(self._probe, locks, handle, span))
+        return FileLock(_TYPES[in_the_way], lock.start, lock.end)
+
+    @system_call
+    async def setlk(self, number: int, fh: int, owner: int, lock: FileLock, sleep: bool, pid: int) -> None:
+        """F_SETLK, and F_SETLKW with `sleep`. OSError: EAGAIN, EDEADLK, ENOLCK. A cancelled one has changed nothing."""
+        handle, span = self.handles.file(fh), lock.span
+        with self._used(handle.inode) as locks:
+            if not span.mode:
+                await self._unlock(locks, locks.tables[FCNTL], owner, span)
+                return
+            handle.lock_owners.add(owner)
+            locks.pids[owner] = pid
+            await self._lock(locks, handle, Waiter(locks.tables[FCNTL], owner, span), sleep)
+
+    @system_call
+    async def flock(self, number: int, fh: int, owner: int, operation: int) -> None:
+        """flock(2). OSError: EAGAIN, EBADF where the server gives exclusive locks only to who may write."""
+        handle = self.handles.file(fh)
+        mode = _FLOCK_MODES.get(operation & ~fcntl.LOCK_NB)
+        if mode is None:
+            raise OSError(errno.EINVAL, "not an operation of flock")
+        with self._used(handle.inode) as locks:
+            table = locks.tables[FLOCK]
+            if mode != Mode.SHARED and _WHOLE(mode) not in table.of(owner):
+                # flock(2): an upgrade is not atomic; the old lock goes first, also where the new one is not had.
+                await self._unlock(locks, table, owner, _WHOLE(Mode.NONE))
+            if mode:
+                handle.lock_owners.add(owner)
+                waiter = Waiter(table, owner, _WHOLE(mode), detect=False)
+                await self._lock(locks, handle, waiter, not operation & fcntl.LOCK_NB)
+
+    async def release_owner(self, handle: FileHandle, owner: int) -> None:
+        """close(2) of any descriptor of a file ends all fcntl locks that the process has on it."""
+        if handle.inode in self._locks:
+            for other in self.handles.of(handle.inode):
+                other.lock_owners.discard(owner)
+            await self._drop(handle.inode, {owner}, (FCNTL,))
+
+    async def release_locks(self, handle: FileHandle) -> None:
+        """The last close of an open file ends what it holds itself: flock, and locks of the open file description."""
+        owners, handle.lock_owners = handle.lock_owners, set()
+        await self._drop(handle.inode, owners, (FCNTL, FLOCK))
+
+    # --- taking
+
+    async def _lock(self, locks: FileLocks, handle: FileHandle, waiter: Waiter, sleep: bool) -> None:
+        if not sleep:
+            if not await self._try(locks, handle, waiter, None):
+                raise OSError(errno.EAGAIN, "locked by another")
+            return
+        wait = None
+        with self._queue.place(waiter):
+            while True:
+                await self._queue.turn(waiter)
+                started = trio.current_time()
+                if await self._try(locks, handle, waiter, wait):
+                    return
+                if not waiter.holders():
+                    await trio.sleep_until(started + (PACE if wait else 0))
+                wait = Wait(SLICE)
+
+    async def _try(self, locks: FileLocks, handle: FileHandle, waiter: Waiter, wait: Wait | None) -> bool:
+        """Take the lock if nobody is in the way. Left by a cancelled caller, it is given back."""
+
+        def undo(before: Ranges | None) -> None:
+            if before is not None:
+                self._settler.soon(partial(self._put_back, locks.inode, waiter, before))
+
+        try:
+            return await self._settled(locks, partial(self._take, locks, handle, waiter, wait), undo) is not None
+        finally:
+            if wait is not None:
+                wait.stop()
+
+    async def _take(self, locks: FileLocks, handle: FileHandle, waiter: Waiter, wait: Wait | None) -> Ranges | None:
+        """Try to get the lock. Returns what its owner held before, None where another's lock is in the way."""
+        share = await self._acquire(locks, handle, waiter.span.mode)
+        async with self._alone(locks, wait):
+            server = await self._hold_open(locks, share)
+            if waiter.holders():
+                return None
+            table, before, old = waiter.table, waiter.table.of(waiter.owner), locks.union()
+            table.set(waiter.owner, waiter.span)
+            wanted, done = locks.union(), False
+            try:
+                done = await server.change(wanted, old, wait if wait and wait.seconds else None)
+            finally:
+                if not done:
+                    table.replace(waiter.owner, before)
+                    self._queue.wake(table)
+            if done and wanted != old:
+                self.cache.changed(locks.inode)  # under a new lock nothing counts that was learned without it
+                await self.drop_pages(locks.inode.number)
+            return before if done else None
+
+    async def _put_back(self, inode: Inode, waiter: Waiter, before: Ranges) -> None:
+        """Undo a lock whose caller has left, unless all that its owner had is gone meanwhile."""
+        with self._used(inode) as locks:
+            async with self._alone(locks, None):
+                if not waiter.table.of(waiter.owner):
+                    return
+                for span in [waiter.span._replace(mode=Mode.NONE), *before.overlapping(waiter.span)]:
+                    waiter.table.set(waiter.owner, span)
+                self._queue.wake(waiter.table)
+                await self._match(locks)
+
+    async def _probe(self, locks: FileLocks, handle: FileHandle, span: Span) -> Mode:
+        """What mode another machine has there: NONE if `span` could be locked."""
+        share = await self._acquire(locks, handle, Mode.NONE)
+        async with self._alone(locks, None):
+            server = await self._hold_open(locks, share)
+            old = locks.union()
+            free = Ranges([span])
+            for held in [*old, Span(locks.end - 2, END, Mode.SHARED)]:
+                free.set(held._replace(mode=Mode.NONE))
+            modes = [mode for mode in dict.fromkeys((span.mode, Mode.SHARED)) if share.covers(*self._access(mode))]
+            for mode in modes:
+                wanted = old.copy()
+                for part in free:
+                    wanted.set(part._replace(mode=mode))
+                if await server.change(wanted, old):
+                    await server.change(old, old)
+                    return Mode.NONE if mode == modes[0] else Mode.SHARED
+            return Mode.EXCLUSIVE if modes else Mode.NONE
+
+    # --- giving back
+
+    async def _unlock(self, locks: FileLocks, table: LockTable, owner: int, span: Span) -> None:
+        async def work() -> None:
+            async with self._alone(locks, None):
+                table.set(owner, span._replace(mode=Mode.NONE))
+                self._queue.wake(table)
+                await self._match(locks)
+
+        if table.of(owner).overlapping(span):
+            await self._settled(locks, work)
+
+    async def _drop(self, inode: Inode, owners: set[int], kinds: tuple[str, ...]) -> None:
+        """Take all locks of these kinds from the owners."""
+        locks = self._locks.get(inode)
+        if locks is None:
+            return
+        tables = [locks.tables[kind] for kind in kinds]
+
+        async def work() -> None:
+            async with self._alone(locks, None):
+                for table in tables:
+                    for owner in owners:
+                        table.drop(owner)
+                    self._queue.wake(table)
+                await self._match(locks)
+
+        if any(table.of(owner) for table in tables for owner in owners):
+            await self._settled(locks, work)
+
+    async def _match(self, locks: FileLocks) -> None:
+        """Let the server hold what the tables say."""
+        if locks.server is not None and locks.server.held != (wanted := locks.union()):
+            await locks.server.change(wanted, wanted)
+
+    async def _resync(self, inode: Inode) -> None:
+        with self._used(inode) as locks:
+            async with self._alone(locks, None):
+                await self._match(locks)
+
+    # --- keeping
+
+    @contextmanager
+    def _used(self, inode: Inode) -> Iterator[FileLocks]:
+        """The file's locks, kept while somebody uses them or holds any."""
+        locks = self._locks.setdefault(inode, FileLocks(inode))
+        locks.users += 1
+        try:
+            yield locks
+        finally:
+            locks.users -= 1
+            if not locks.users and not any(locks.tables.values()):
+                del self._locks[inode]
+                if locks.share is not None:
+                    self._release_share(inode, locks.share)
+
+    async def _settled(
+        self, locks: FileLocks, work: Callable[[], Awaitable[T]], undo: Callable[[T], None] | None = None
+    ) -> T:
+        """Do `work` on the locks, which stay the file's until it has ended, whoever waits for it."""
+        kept = ExitStack()
+        kept.enter_context(self._used(locks.inode))
+
+        async def whole() -> T:
+            with kept:
+                return await work()
+
+        return await self.change(whole, undo)
+
+    @asynccontextmanager
+    async def _alone(self, locks: FileLocks, wait: Wait | None) -> AsyncIterator[None]:
+        """Nobody else changes the file's locks. One that waits at the server makes room, unless we want to wait too."""
+        if wait is None and locks.waiting is not None:
+            locks.waiting.stop()
+        async with locks.mutex:
+            if wait is None:
+                yield
+                return
+            wait.seconds = self._patience(locks)
+            waits = bool(wait.seconds)
+            locks.waiting = wait
+            self._waiting += waits
+            try:
+                yield
+            finally:
+                locks.waiting = None
+                self._waiting -= waits
+
+    def _patience(self, locks: FileLocks) -> float:
+        """For how many seconds the server may wait: not at all if enough places of the window are taken by that."""
+        places = self.backend.tree.session.limits.max_mpx_count // WAITING_SHARE
+        if self._waiting >= places:
+            return 0.0
+        return SHORT_SLICE if locks.mutex.statistics().tasks_waiting else SLICE
+
+    # --- the FID
+
+    def _access(self, mode: Mode) -> tuple[bool, bool]:
+        """(read, write) that a FID must have for such a lock.
+
+        The UNIX extensions want what fcntl(2) wants of a descriptor, but flock(2) does not.
+        """
+        posix = self.backend.posix_locks
+        return posix and mode == Mode.SHARED, posix and mode == Mode.EXCLUSIVE
+
+    async def _hold_open(self, locks: FileLocks, share: SharedOpen) -> ServerLocks:
+        """Let the locks have a share in a FID for as long as there are any; `share` is one that would do."""
+        if locks.server is None:
+            kind = PosixLocks if self.backend.posix_locks else MandatoryLocks
+            locks.server = kind(share.file, lambda: self._settler.soon(partial(self._resync, locks.inode)))
+            locks.share = share
+            locks.end = END if share.file.tree.session.limits.has(CAP_LARGE_FILES) else _END_32
+            return locks.server
+        if locks.share is not None and self.backend.posix_locks and not locks.share.covers(share.read, share.write):
+            await locks.server.move(share.file)
+            locks.share, share = share, locks.share
+        self._release_share(locks.inode, share)
+        return locks.server
+
+    async def _acquire(self, locks: FileLocks, handle: FileHandle, mode: Mode) -> SharedOpen:
+        """A share in a FID that can hold such a lock, and those that are there. OSError(EBADF) if that is refused."""
+        wanted = [(handle.share.read, handle.share.write), self._access(mode)]
+        if locks.share is not None:
+            wanted.append((locks.share.read, locks.share.write))
+        read, write = (any(each) for each in zip(*wanted, strict=True))
+
+        async def opener(read: bool, write: bool) -> OpenFile:
+            return await self.backend.open(self.path(handle.inode), read, write)
+
+        try:
+            return await self.opens.acquire(handle.inode, read, write, opener)
+        except StatusError as exc:
+            raise OSError(errno.EBADF, f"no FID for the lock: {exc}") from exc
+
+    def _release_share(self, inode: Inode, share: SharedOpen) -> None:
+        file = self.opens.release(inode, share)
+        if file is not None:
+            file.close_soon()
+
+    async def _move_locks(self, inode: Inode, old: OpenFile, new: OpenFile) -> None:
+        """A wider FID takes the place of the one that holds the locks."""
+        locks = self._locks.get(inode)
+        if locks is None:
+            return
+        done = self._moving[inode] = trio.Event()
+        try:
+            async with self._alone(locks, None):
+                if locks.server is not None and locks.server.file is old:
+                    await locks.server.move(new)
+        finally:
+            del self._moving[inode]
+            done.set()
+
+    async def by_fid(self, handle: FileHandle, work: Callable[[OpenFile], Awaitable[T]]) -> T:
+        """Read or write by the handle's FID; again where our own lock was in the way, on its move to another FID."""
+        file = handle.file
+        try:
+            return await work(file)
+        except StatusError as exc:
+            if exc.status not in CONFLICT:
+                raise
+            moving = self._moving.get(handle.inode)
+            if moving is not None:
+                await moving.wait()
+            if handle.file is file:
+                raise
+        return await work(handle.file)
+
+
+def _told(conflict: Conflict, pids: dict[int, int]) -> FileLock:
+    span = conflict.span
+    return FileLock(_TYPES[span.mode], span.start, span.end - 1, pids.get(conflict.owner, 0))

@@ -1,0 +1,598 @@
+"""Byte-range locks of two machines on a real server: two file systems in one process, without FUSE."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import itertools
+import os
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smbfuse.client.session import open_session
+from smbfuse.client.tree import Tree, connect_tree
+from smbfuse.core.filesystem import FileSystem
+from smbfuse.core.inodes import ROOT
+from smbfuse.core.locks import FileLock
+from smbfuse.core.locktable import END, Mode, Ranges, Span
+from smbfuse.core.serverlocks import plan
+from smbfuse.core.settle import Settler
+from smbfuse.core.unix import choose_backend
+from smbfuse.settings import Credentials, MountSettings, Secret, ServerSettings
+from tests.client.support import assert_idle
+from tests.samba.smbd import Smbd
+
+READ, WRITE, NONE = fcntl.F_RDLCK, fcntl.F_WRLCK, fcntl.F_UNLCK
+SOON = 10.0
+
+
+async def had(lock: Callable[[], Awaitable[None]]) -> bool:
+    """Whether the lock was had; False where another is in the way."""
+    try:
+        await lock()
+    except OSError as exc:
+        if exc.errno != errno.EAGAIN:
+            raise
+        return False
+    return True
+
+
+async def eventually(condition: Callable[[], Awaitable[bool] | bool]) -> None:
+    """Look again until it holds."""
+    with trio.fail_after(SOON):
+        for delay in itertools.repeat(0.01):
+            held = condition()
+            if held if isinstance(held, bool) else await held:
+                return
+            await trio.sleep(delay)
+
+
+@dataclass
+class Machine:
+    """One mount's core."""
+
+    files: FileSystem
+    tree: Tree
+
+    async def open(self, name: str, flags: int = os.O_RDWR) -> Handle:
+        entry = await self.files.lookup(ROOT, name.encode())
+        return Handle(self, entry.number, await self.files.open(entry.number, flags))
+
+    @property
+    def sent(self) -> dict[str, int]:
+        return self.tree.session.connection.statistics.by_command
+
+
+@dataclass
+class Handle:
+    """An open file, by which processes (owners, named by numbers) lock."""
+
+    machine: Machine
+    inode: int
+    fh: int
+
+    async def lock(
+        self, kind: int, start: int = 0, end: int = END, *, owner: int = 1, sleep: bool = False, pid: int = 0
+    ) -> None:
+        asked = FileLock(kind, start, end - 1)
+        await self.machine.files.setlk(self.inode, self.fh, owner, asked, sleep, pid or owner)
+
+    async def locks(self, kind: int, start: int = 0, end: int = END, *, owner: int = 1) -> bool:
+        """Whether that could be locked; if so it is."""
+        return await had(partial(self.lock, kind, start, end, owner=owner))
+
+    async def test(self, kind: int, start: int, end: int, *, owner: int = 1) -> FileLock:
+        return await self.machine.files.getlk(self.inode, self.fh, owner, FileLock(kind, start, end - 1))
+
+    async def flock(self, operation: int, owner: int = 100) -> bool:
+        return await had(partial(self.machine.files.flock, self.inode, self.fh, owner, operation))
+
+    async def closed_by(self, owner: int) -> None:
+        await self.machine.files.flush(self.fh, owner)
+
+    async def release(self) -> None:
+        await self.machine.files.release(self.fh)
+
+
+@dataclass
+class Place:
+    """Two machines that have the directory `path` of the server's disk mounted."""
+
+    path: Path
+    unix: bool
+    one: Machine
+    other: Machine
+
+    def put(self, name: str, content: bytes = b"0" * 100) -> Path:
+        (self.path / name).write_bytes(content)
+        return self.path / name
+
+    def open_there(self, name: str) -> BinaryIO:
+        return open(self.path / name, "r+b")
+
+
+async def machine(server: Smbd, directory: str, unix: bool, nursery: trio.Nursery) -> Machine:
+    user = Credentials(username="tester", password=Secret("correct horse 1"))
+    settings = ServerSettings(host="127.0.0.1", share="share", port=server.port, credentials=user, unix_extensions=unix)
+    tree = await connect_tree(await open_session(settings, nursery), "share")
+    mount = MountSettings(source="//127.0.0.1/share", mountpoint="/nowhere", prefix=directory)
+    files = FileSystem(await choose_backend(tree), mount, Settler(nursery), trio.current_time, unique_file_names=False)
+    return Machine(files, tree)
+
+
+@pytest.fixture(params=[True, False], ids=["unix", "nounix"])
+async def place(request: pytest.FixtureRequest, samba: Smbd) -> AsyncIterator[Place]:
+    name = f"locks-{uuid.uuid4().hex[:12]}"
+    path = samba.shares["share"].path / name
+    path.mkdir()
+    try:
+        async with trio.open_nursery() as nursery:
+            made = Place(path, request.param, *[await machine(samba, name, request.param, nursery) for _ in "12"])
+            yield made
+            for each in (made.one, made.other):
+                assert_idle(each.tree)
+            nursery.cancel_scope.cancel()
+    finally:
+        shutil.rmtree(path)
+
+
+@pytest.fixture
+async def pair(place: Place) -> AsyncIterator[tuple[Handle, Handle]]:
+    """The same file, open on both machines. At the end nothing of its locks may be left."""
+    place.put("file")
+    one, other = await place.one.open("file"), await place.other.open("file")
+    yield one, other
+    for handle in (one, other):
+        for owner in range(1, 10):
+            await handle.closed_by(owner)
+        assert handle.machine.files._locks == {}
+    assert await one.locks(WRITE)
+    await one.closed_by(1)
+    assert await other.locks(WRITE)
+
+
+@contextmanager
+def raises(number: int) -> Iterator[None]:
+    with pytest.raises(OSError, match=r".") as caught:
+        yield
+    assert caught.value.errno == number, errno.errorcode[caught.value.errno or 0]
+
+
+async def blocked(handle: Handle) -> None:
+    """Return when a lock waits at the server."""
+    await eventually(lambda: any(locks.waiting is not None for locks in handle.machine.files._locks.values()))
+
+
+# --- taking and giving back
+
+
+async def test_processes_of_one_machine_exclude_each_other(pair: tuple[Handle, Handle]) -> None:
+    one, _ = pair
+    assert await one.locks(WRITE, 0, 10, owner=1)
+    assert not await one.locks(READ, 5, 15, owner=2)
+    assert await one.locks(WRITE, 10, 20, owner=2)
+    assert await one.locks(READ, 0, 10, owner=1), "an owner's own locks are never in its way"
+    assert await one.locks(READ, 5, 10, owner=2)
+    assert not await one.locks(WRITE, 0, 10, owner=1)
+
+
+async def test_machines_exclude_each_other(pair: tuple[Handle, Handle]) -> None:
+    one, other = pair
+    assert await one.locks(WRITE, 0, 10)
+    assert await one.locks(READ, 20, 30)
+    assert not await other.locks(READ, 9, 10)
+    assert not await other.locks(WRITE, 25, 26)
+    assert await other.locks(READ, 25, 26)
+    assert await other.locks(WRITE, 10, 20)
+    assert not await one.locks(WRITE), "the whole file"
+    await one.lock(NONE, 0, 10)
+    assert await other.locks(WRITE, 0, 10)
+
+
+async def test_a_part_is_unlocked(pair: tuple[Handle, Handle]) -> None:
+    one, other = pair
+    assert await one.locks(WRITE, 0, 100)
+    await one.lock(NONE, 40, 60)
+    assert await other.locks(WRITE, 40, 60)
+    assert not await other.locks(READ, 39, 40)
+    assert not await other.locks(READ, 60, 61)
+    await other.lock(NONE)
+    assert await one.locks(WRITE, 0, 100), "and locked again"
+
+
+async def test_the_server_holds_what_any_process_holds(pair: tuple[Handle, Handle]) -> None:
+    one, other = pair
+    assert await one.locks(READ, 0, 50, owner=1)
+    assert await one.locks(READ, 25, 75, owner=2)
+    await one.lock(NONE, owner=1)
+    assert not await other.locks(WRITE, 25, 26)
+    assert await other.locks(WRITE, 0, 25)
+    await one.lock(NONE, owner=2)
+    assert await other.locks(WRITE, 0, 75)
+
+
+async def test_locks_become_stronger_and_weaker(pair: tuple[Handle, Handle]) -> None:
+    one, other = pair
+    assert await one.locks(READ, 0, 10)
+    assert await one.locks(WRITE, 0, 10)
+    assert not await other.locks(READ, 0, 10)
+    assert await one.locks(READ, 0, 10)
+    assert await other.locks(READ, 0, 10)
+    assert not await one.locks(WRITE, 0, 10)
+    assert not await other.locks(WRITE, 0, 10), "the shared lock stays where the exclusive one is not had"
+    await other.lock(NONE)
+    assert await one.locks(WRITE, 0, 10)
+
+
+async def test_nothing_changes_where_a_lock_is_refused(pair: tuple[Handle, Handle]) -> None:
+    one, other = pair
+    assert await one.locks(WRITE, 0, 10)
+    assert await one.locks(READ, 20, 30)
+    assert await other.locks(WRITE, 50, 60)
+    assert not await one.locks(WRITE, 0, 100)
+    assert await other.locks(READ, 20, 30)
+    assert not await other.locks(READ, 5, 6)
+    assert await other.locks(WRITE, 10, 20)
+    assert await other.locks(WRITE, 30, 50)
+
+
+async def test_reads_and_writes_of_ours_pass(place: Place, pair: tuple[Handle, Handle]) -> None:
+    one, other = pair
+    again = await place.one.open("file", os.O_RDONLY)
+    assert await one.locks(WRITE, 0, 50)
+    assert bytes(await place.one.files.read(again.fh, 0, 10)) == b"0" * 10
+    assert await place.one.files.write(one.fh, 0, b"1") == 1
+    if place.unix:
+        assert await place.other.files.write(other.fh, 1, b"2") == 1
+    else:
+        for offset in (0, 49):
+            with raises(errno.EACCES):
+                await place.other.files.write(other.fh, offset, b"2")
+        with raises(errno.EACCES):
+            await place.other.files.read(other.fh, 0, 10)
+    assert await place.other.files.write(other.fh, 50, b"2") == 1
+    await again.release()
+
+
+async def test_processes_on_the_servers_disk_are_kept_out(place: Place, pair: tuple[Handle, Handle]) -> None:
+    one, _ = pair
+    assert await one.locks(WRITE, 10, 20)
+    with place.open_there("file") as there:
+        fcntl.lockf(there, fcntl.LOCK_EX | fcntl.LOCK_NB, 10, 0)
+        with raises(errno.EAGAIN):
+            fcntl.lockf(there, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 19)
+        assert not await one.locks(WRITE, 0, 30)
+        fcntl.lockf(there, fcntl.LOCK_UN)
+        assert await one.locks(WRITE, 0, 30)
+
+
+async def test_a_second_lock_that_the_server_has_already_is_free_of_charge(pair: tuple[Handle, Handle]) -> None:
+    one, _ = pair
+    assert await one.locks(READ, 0, 100, owner=1)
+    before = dict(one.machine.sent)
+    assert await one.locks(READ, 10, 20, owner=2)
+    await one.lock(NONE, 10, 20, owner=2)
+    assert one.machine.sent == before
+
+
+async def test_the_page_cache_is_dropped_under_a_new_lock(pair: tuple[Handle, Handle]) -> None:
+    one, _ = pair
+    dropped = []
+
+    async def drop(number: int) -> None:
+        dropped.append(number)
+
+    one.machine.files.drop_pages = drop
+    assert await one.locks(READ, 0, 10)
+    assert await one.locks(READ, 0, 10, owner=2)
+    assert dropped == [one.inode]
+
+
+# --- waiting
+
+
+async def test_a_wait_ends_when_the_other_machine_unlocks(pair: tuple[Handle, Handle]) -> None:
+    one, other = pair
+    assert await one.locks(WRITE, 0, 10)
+    with trio.fail_after(SOON):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(other.lock, READ, 5, 15, sleep=True))
+            await blocked(other)
+            await one.lock(NONE, 0, 10)
+    assert not await one.locks(WRITE, 5, 6)
+
+
+async def test_an_upgrade_waits_without_giving_up_what_it_has(pair: tuple[Handle, Handle]) -> None:
+    one, other = pair
+    assert await one.locks(READ, 0, 10)
+    assert await other.locks(READ, 0, 10)
+    with trio.fail_after(SOON):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(other.lock, WRITE, 0, 10, sleep=True))
+            await blocked(other)
+            await one.lock(NONE, 0, 10)
+    assert not await one.locks(READ, 0, 10)
+
+
+async def test_a_wait_does_not_keep_others_from_the_file(pair: tuple[Handle, Handle]) -> None:
+    one, other = pair
+    assert await one.locks(WRITE, 0, 10)
+    assert await other.locks(WRITE, 20, 30, owner=2)
+    with trio.fail_after(SOON):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(other.lock, WRITE, 0, 10, sleep=True))
+            await blocked(other)
+            await other.lock(NONE, 20, 30, owner=2)
+            assert await one.locks(WRITE, 20, 30)
+            assert await other.locks(WRITE, 30, 40, owner=2)
+            await one.lock(NONE, 0, 10)
+
+
+async def test_a_waiter_that_leaves_leaves_nothing(pair: tuple[Handle, Handle]) -> None:
+    one, other = pair
+    assert await one.locks(WRITE, 0, 10)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(other.lock, WRITE, 0, 10, sleep=True))
+        await blocked(other)
+        nursery.cancel_scope.cancel()
+    await eventually(lambda: not other.machine.files._locks)
+    assert other.machine.tree.session.connection.engine.mids.pending == {}
+    await one.lock(NONE, 0, 10)
+    assert await one.locks(WRITE, 0, 10)
+
+
+async def test_a_lock_that_comes_when_its_waiter_has_left_is_given_back(pair: tuple[Handle, Handle]) -> None:
+    one, other = pair
+    assert await other.locks(READ, 0, 20)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await other.lock(WRITE, 10, 30)
+    await eventually(lambda: one.locks(WRITE, 20, 30))
+    assert await one.locks(READ, 0, 20), "what was held before is held again, and no more"
+    assert not await one.locks(WRITE, 0, 20)
+
+
+async def test_waiters_of_one_machine_go_in_order(pair: tuple[Handle, Handle]) -> None:
+    one, _ = pair
+    assert await one.locks(WRITE, owner=1)
+    got: list[int] = []
+
+    async def want(owner: int) -> None:
+        await one.lock(WRITE, owner=owner, sleep=True)
+        got.append(owner)
+        await one.lock(NONE, owner=owner)
+
+    with trio.fail_after(SOON):
+        async with trio.open_nursery() as nursery:
+            for owner in (4, 2, 3):
+                nursery.start_soon(want, owner)
+                await trio.testing.wait_all_tasks_blocked()
+            await one.lock(NONE, owner=1)
+    assert got == [4, 2, 3]
+
+
+async def test_a_circle_of_waiters_is_a_deadlock(place: Place, pair: tuple[Handle, Handle]) -> None:
+    one, _ = pair
+    place.put("second")
+    second = await place.one.open("second")
+    assert await one.locks(WRITE, owner=1)
+    assert await second.locks(WRITE, owner=2)
+    with trio.fail_after(SOON):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(one.lock, WRITE, owner=2, sleep=True))
+            await trio.testing.wait_all_tasks_blocked()
+            with raises(errno.EDEADLK):
+                await second.lock(WRITE, owner=1, sleep=True)
+            await one.lock(NONE, owner=1)
+    await second.closed_by(2)
+
+
+async def test_one_that_is_waited_for_goes_first(pair: tuple[Handle, Handle]) -> None:
+    """Or the queue itself would be a deadlock."""
+    one, _ = pair
+    assert await one.locks(READ, 0, 5, owner=1)
+    with trio.fail_after(SOON):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(one.lock, WRITE, 0, 10, owner=2, sleep=True))
+            await trio.testing.wait_all_tasks_blocked()
+            await one.lock(READ, 5, 8, owner=1, sleep=True)
+            await one.lock(NONE, owner=1)
+
+
+async def test_waits_leave_room_for_other_requests(place: Place) -> None:
+    names = [f"f{number}" for number in range(40)]
+    for name in names:
+        place.put(name)
+    held = [await place.one.open(name) for name in names]
+    wanted = [await place.other.open(name) for name in names]
+    for handle in held:
+        assert await handle.locks(WRITE)
+    connection = place.other.tree.session.connection
+    limit = place.other.tree.session.limits.max_mpx_count
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            for handle in wanted:
+                nursery.start_soon(partial(handle.lock, WRITE, sleep=True))
+            await eventually(lambda: connection.window.used >= limit // 4)
+            await place.other.files.statfs()
+            assert place.other.files._waiting <= limit // 4
+            for handle in held:
+                await handle.lock(NONE)
+    for handle in wanted:
+        await handle.closed_by(1)
+
+
+# --- asking
+
+
+async def test_getlk_tells_who(pair: tuple[Handle, Handle]) -> None:
+    one, other = pair
+    await one.lock(WRITE, 10, 20, owner=1, pid=4711)
+    assert await one.test(READ, 0, 100, owner=2) == FileLock(WRITE, 10, 19, 4711)
+    assert (await one.test(WRITE, 0, 100, owner=1)).type == NONE
+    assert await other.test(READ, 0, 100) == FileLock(WRITE, 0, 99, 0)
+    assert (await other.test(WRITE, 20, 100)).type == NONE
+    await one.lock(READ, 10, 20, owner=1)
+    assert await other.test(WRITE, 0, 100) == FileLock(READ, 0, 99, 0)
+    assert (await other.test(READ, 0, 100)).type == NONE
+    assert await one.locks(WRITE, 0, 100), "asking locks nothing"
+
+
+# --- closing
+
+
+async def test_close_ends_the_locks_of_that_process(place: Place, pair: tuple[Handle, Handle]) -> None:
+    one, other = pair
+    again = await place.one.open("file")
+    assert await one.locks(WRITE, 0, 10, owner=1)
+    assert await one.locks(WRITE, 20, 30, owner=2)
+    await again.closed_by(1)
+    assert await other.locks(WRITE, 0, 10)
+    assert not await other.locks(WRITE, 20, 30)
+    assert await one.locks(READ, 40, 50, owner=1)
+    await again.release()
+    assert not await other.locks(WRITE, 40, 50), "a late release is no close of what was locked after it"
+
+
+async def test_the_last_close_ends_locks_of_the_open_file(place: Place, pair: tuple[Handle, Handle]) -> None:
+    _, other = pair
+    again = await place.one.open("file")
+    assert await again.locks(WRITE, 0, 10, owner=77)
+    assert await again.flock(fcntl.LOCK_EX, owner=77)
+    await again.release()
+    assert await other.locks(WRITE, 0, 10)
+    assert await other.flock(fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert await other.flock(fcntl.LOCK_UN)
+
+
+# --- flock
+
+
+async def test_flock_between_machines_and_beside_fcntl(place: Place, pair: tuple[Handle, Handle]) -> None:
+    one, other = pair
+    assert await one.flock(fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert not await other.flock(fcntl.LOCK_SH | fcntl.LOCK_NB)
+    assert not await one.flock(fcntl.LOCK_SH | fcntl.LOCK_NB, owner=101)
+    assert await other.locks(WRITE), "fcntl(2) knows nothing of flock(2)"
+    assert await place.one.files.write(one.fh, 0, b"1") == 1 if place.unix else True
+    await other.lock(NONE)
+    assert await place.other.files.write(other.fh, 0, b"1") == 1, "nor do writes"
+    assert await one.flock(fcntl.LOCK_SH | fcntl.LOCK_NB)
+    assert await other.flock(fcntl.LOCK_SH | fcntl.LOCK_NB)
+    assert not await one.flock(fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert await one.flock(fcntl.LOCK_UN)
+    assert await other.flock(fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert await other.flock(fcntl.LOCK_UN)
+
+
+async def test_flock_waits(pair: tuple[Handle, Handle]) -> None:
+    one, other = pair
+    assert await one.flock(fcntl.LOCK_EX)
+    with trio.fail_after(SOON):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other.flock, fcntl.LOCK_EX)
+            await blocked(other)
+            assert await one.flock(fcntl.LOCK_UN)
+    assert not await one.flock(fcntl.LOCK_SH | fcntl.LOCK_NB)
+    assert await other.flock(fcntl.LOCK_UN)
+
+
+async def test_flock_of_a_file_open_for_reading(place: Place) -> None:
+    place.put("read")
+    reading = await place.one.open("read", os.O_RDONLY)
+    against = await place.other.open("read", os.O_RDONLY)
+    assert await reading.flock(fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert not await against.flock(fcntl.LOCK_SH | fcntl.LOCK_NB)
+    assert bytes(await place.one.files.read(reading.fh, 0, 1)) == b"0"
+    await reading.release()
+    assert await against.flock(fcntl.LOCK_EX | fcntl.LOCK_NB)
+    await against.release()
+    assert len(place.one.files.opens) == 0, "the FID for the lock went with it"
+
+
+# --- FIDs
+
+
+async def test_locks_move_to_a_wider_fid(place: Place, pair: tuple[Handle, Handle]) -> None:
+    place.put("log")
+    writing, against = await place.one.open("log", os.O_WRONLY), await place.other.open("log")
+    assert await writing.locks(WRITE, 0, 10)
+    assert await writing.flock(fcntl.LOCK_SH)
+    reading = await place.one.open("log", os.O_RDONLY)
+    assert len(place.one.files.opens.files()) == 2, "this one, and that of the pair"
+    assert not await against.locks(READ, 0, 10)
+    assert not await against.flock(fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert bytes(await place.one.files.read(reading.fh, 0, 5)) == b"0" * 5
+    assert await place.one.files.write(writing.fh, 0, b"1") == 1
+    await writing.closed_by(1)
+    await writing.release()
+    assert await against.locks(WRITE, 0, 10)
+    assert await against.flock(fcntl.LOCK_EX | fcntl.LOCK_NB)
+    await against.release()
+    await reading.release()
+
+
+# --- how mandatory locks are changed
+
+SIZE = 16
+edges = st.tuples(st.integers(0, SIZE), st.integers(0, SIZE)).filter(lambda pair: pair[0] < pair[1])
+spans = st.builds(
+    lambda edge, mode: Span(edge[0], edge[1], mode), edges, st.sampled_from([Mode.SHARED, Mode.EXCLUSIVE])
+)
+
+
+@dataclass
+class Mandatory:
+    """A server that keeps the rules of LOCKING_ANDX for one FID."""
+
+    entries: list[Span]
+
+    def lock(self, span: Span) -> None:
+        for entry in self.entries:
+            stacked = span.mode == Mode.SHARED
+            assert stacked or not span.overlaps(entry), "an exclusive lock on one of our own is refused"
+        self.entries.append(span)
+
+    @property
+    def modes(self) -> list[Mode]:
+        covering = ([entry.mode for entry in self.entries if entry.start <= at < entry.end] for at in range(SIZE))
+        return [max(modes, default=Mode.NONE) for modes in covering]
+
+
+def _ranges(content: list[Span]) -> Ranges:
+    made = Ranges()
+    for span in content:
+        made.set(span)
+    return made
+
+
+@given(st.lists(st.lists(spans, max_size=5), min_size=2, max_size=5))
+def test_a_plan_keeps_the_rules_and_shared_locks(goals: list[list[Span]]) -> None:
+    server = Mandatory([])
+    for content in goals:
+        before, wanted = server.modes, _ranges(content)
+        todo = plan(server.entries, wanted)
+        for span in todo.shared:
+            server.lock(span)
+        for span in todo.unlocks:
+            server.entries.remove(span)
+        after_unlocks = server.modes
+        for span in todo.exclusive:
+            server.lock(span)
+        after = Mandatory(list(wanted)).modes
+        assert server.modes == after
+        for old, between, new in zip(before, after_unlocks, after, strict=True):
+            if old and new == Mode.SHARED:
+                assert between, "a byte that stays locked was unlocked for a moment"
