@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 from smbfuse.client.openfile import OpenFile
 from smbfuse.client.search import Search
 from smbfuse.client.sizes import TransferSizes
-from smbfuse.errors import RemoteProtocolError
+from smbfuse.errors import RemoteProtocolError, StatusError
 from smbfuse.ntstatus import is_error
 from smbfuse.proto.reassembly import Transaction, slices
 from smbfuse.wire import trans2
@@ -173,6 +173,8 @@ class Tree:
             primary, flags2=flags2, rest=secondaries, timeout=timeout, on_late=on_late, on_sent=on_sent
         )
         if response.transaction is None and not is_error(response.status):
+            if response.status:  # no success, whatever its severity: wrong names of EAs are warned of
+                raise StatusError(response.status, "TRANSACTION2")
             raise RemoteProtocolError("TRANSACTION2 was answered without a transaction")
         return response
 

@@ -70,6 +70,8 @@ _MAX_LIST: Final = 0xFFFF
 _EMPTY_LIST: Final = 4
 _NO_EAS: Final = UNKNOWN_LEVEL | {STATUS_EAS_NOT_SUPPORTED, STATUS_NO_EAS_ON_FILE}
 """How servers say that a file has no EAs, or cannot have any."""
+_DESCRIPTOR_HEADER: Final = 20
+"""Bytes at least of a self-relative security descriptor. [MS-DTYP] 2.4.6."""
 _DATA: Final = ":$DATA"
 """The one type of stream that can be read and written."""
 
@@ -109,7 +111,8 @@ class Extras:
         size = int.from_bytes(raw[:4], "little")
         if size > len(raw) or size <= _EMPTY_LIST:
             raise OSError(errno.E2BIG, "the file's extended attributes do not fit a message")
-        return {self._spelled(fea.name): bytes(fea.value) for fea in FeaList.unpack(raw).feas}
+        feas = FeaList.unpack(raw).feas
+        return {self._spelled(fea.name): bytes(fea.value) for fea in feas if fea.name and "\0" not in fea.name}
 
     async def ea(self, path: ServerPath, name: str) -> bytes | None:
         """One EA, for a file that has too many; the case of the name does not matter. None: there is none of it."""
@@ -126,7 +129,9 @@ class Extras:
         if not 0 < len(data) <= _MAX_LIST:
             raise OSError(errno.E2BIG, "no message can hold a value so long")
         parameters = SetPathParameters(information_level=SMB_INFO_SET_EAS, file_name=path.text)
-        (await self._tree.trans2(parameters, data, flags2=path.flags2)).check(path.text)
+        response = await self._tree.trans2(parameters, data, flags2=path.flags2)
+        if response.status:  # what is wrong with a name or a flag comes with the severity of a warning
+            raise StatusError(response.status, "TRANSACTION2", path.text)
 
     async def _query(self, path: ServerPath, level: int, data: bytes = b"") -> bytes:
         parameters = QueryPathParameters(information_level=level, file_name=path.text)
@@ -160,7 +165,7 @@ class Extras:
             raise
         told = [entry.stream_name for entry in iter_entries(FileStreamInfo, raw)]
         names = [name[1:].removesuffix(_DATA) for name in told if name.endswith(_DATA)]
-        return [self._backend.style.from_server(name) for name in names if name]
+        return [self._backend.style.from_server(name) for name in names if name and "\0" not in name]
 
     async def stream(self, path: ServerPath, name: str) -> bytes | None:
         """What a stream holds; None: there is none of this name. OSError(E2BIG) where no xattr can hold it."""
@@ -231,6 +236,8 @@ class Extras:
 
     async def set_security(self, path: ServerPath, fields: int, descriptor: bytes) -> None:
         """Change the parts named by `fields` to what the descriptor says of them."""
+        if len(descriptor) < _DESCRIPTOR_HEADER:
+            raise OSError(errno.EINVAL, "not a security descriptor")
         async with self._opened(path, _rights(fields, _TO_WRITE)) as file:
             await set_security(file, fields, descriptor)
 
