@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,9 +23,10 @@ from smbfuse.core.filesystem import FileSystem
 from smbfuse.core.settle import Settler
 from smbfuse.core.unix import choose_backend
 from smbfuse.errors import ConnectionLost, MountError, SmbfuseError
-from smbfuse.fuse import native
+from smbfuse.fuse import extra, native
 from smbfuse.fuse.interrupts import Interrupts
 from smbfuse.fuse.operations import Operations
+from smbfuse.fuse.passed import PassedOperations, drop_pages
 
 if TYPE_CHECKING:
     from smbfuse.settings import MountSettings, ServerSettings
@@ -35,6 +37,8 @@ START_TIMEOUT: Final = 10.0
 """Seconds that the kernel may take to greet a new mount."""
 GOODBYE_TIMEOUT: Final = 5.0
 """Seconds for closing files and logging off at the end."""
+LAST_REQUESTS_TIMEOUT: Final = 2.0
+"""Seconds that requests under way still have when a signal ends us; one may wait for a server that says nothing."""
 READ_AHEAD_KB: Final = 1024
 MIN_TASKS: Final = 10
 MAX_TASKS: Final = 200
@@ -86,6 +90,8 @@ def _tell_lost(why: ConnectionLost) -> None:
 async def _mounted(operations: Operations, mount: MountSettings, ready: Callable[[], None]) -> None:
     """Mount and answer the kernel until the end. Raises MountError."""
     mountpoint = _resolved(mount.mountpoint)
+    extra.prepare(extra.LOCKS if mount.brl else ())
+    operations.files.drop_pages = drop_pages
     try:
         pyfuse3.init(operations, mountpoint, _options(mount))
     except RuntimeError as exc:
@@ -93,7 +99,8 @@ async def _mounted(operations: Operations, mount: MountSettings, ready: Callable
     trouble = ""
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_end_on_signals)
+            nursery.start_soon(_end_on_signals, nursery.cancel_scope)
+            await nursery.start(partial(extra.serve, PassedOperations(operations.files), operations.interrupts))
             nursery.start_soon(_answer_kernel, nursery.cancel_scope)
             with trio.move_on_after(START_TIMEOUT) as patience:
                 await operations.started.wait()
@@ -102,11 +109,17 @@ async def _mounted(operations: Operations, mount: MountSettings, ready: Callable
                 nursery.cancel_scope.cancel()
             else:
                 _tune(mountpoint)
+                _tell_local_locks(mount)
                 ready()
     finally:
         pyfuse3.close(unmount=True)
     if trouble:
         raise MountError(trouble)
+
+
+def _tell_local_locks(mount: MountSettings) -> None:
+    if mount.brl and not extra.passed() >= extra.LOCKS:
+        log.info("byte-range locks hold on this machine only: %s", native.REASON or "the kernel passes none")
 
 
 async def _answer_kernel(scope: trio.CancelScope) -> None:
@@ -118,10 +131,11 @@ async def _answer_kernel(scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-async def _end_on_signals() -> None:
+async def _end_on_signals(scope: trio.CancelScope) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async for number in signals:
             log.info("signal %d: unmounting", number)
+            scope.deadline = min(scope.deadline, trio.current_time() + LAST_REQUESTS_TIMEOUT)
             pyfuse3.terminate()
 
 
