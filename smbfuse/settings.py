@@ -85,6 +85,10 @@ class MountSettings:
     """Seconds for which attributes and names may be served from cache where the server promises nothing."""
     user_xattr: bool = True
     """Show extended attributes and streams of the server as `user.` xattrs."""
+    mfsymlinks: bool = False
+    """Files of the form of Minshall and French are symbolic links, and new links such files."""
+    reserved: str = "sfm"
+    """How names with characters that Windows reserves go to the server: see `NameStyle.reserved`."""
     fuse_options: tuple[str, ...] = ()
     """Generic mount flags that are the kernel's business: nosuid, nodev, noexec, noatime, ..."""
     debug: bool = False

@@ -81,8 +81,18 @@ def mount_settings(source: str, mountpoint: str, unc: Unc, choices: Choices, cal
         user_xattr=choices.user_xattr,
         fuse_options=_fuse_options(choices, caller),
         debug=choices.debug,
-        **_given(file_mode=choices.file_mode, dir_mode=choices.dir_mode, actimeo=choices.actimeo),
+        mfsymlinks=choices.mfsymlinks,
+        **_given(
+            file_mode=_mode(choices.file_mode, choices.umask),
+            dir_mode=_mode(choices.dir_mode, choices.umask),
+            actimeo=choices.actimeo,
+            reserved=choices.reserved,
+        ),
     )
+
+
+def _mode(given: int | None, umask: int | None) -> int | None:
+    return 0o777 & ~umask if given is None and umask is not None else given
 
 
 def _given(**values: Any) -> dict[str, Any]:  # noqa: ANN401 - a mix of types that the settings declare

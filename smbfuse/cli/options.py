@@ -54,6 +54,9 @@ class Choices:
     wsize: int | None = None
     echo_interval: float | None = None
     request_timeout: float | None = None
+    mfsymlinks: bool = False
+    reserved: str | None = None
+    umask: int | None = None
     fsname: str | None = None
     nofail: bool = False
     sloppy: bool = False
@@ -171,6 +174,12 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _flag("noforcegid", "force_gid", "undo forcegid", sets=False),
     _option("file_mode fmask", values.MODE, "file_mode", "mode of files, octal, if the server tells none"),
     _option("dir_mode dmask dirm dirmode", values.MODE, "dir_mode", "mode of directories, octal, likewise"),
+    _option("umask", values.MODE, "umask", "permissions that file_mode and dir_mode lack, if they are not given"),
+    _flag("mfsymlinks", "mfsymlinks", "symbolic links as cifs.ko writes them for servers without any"),
+    _flag("nomfsymlinks", "mfsymlinks", "such links are files (default)", sets=False),
+    _flag("mapposix nomapchars", "reserved", "map reserved characters to U+F001 to U+F029 (default)", sets="sfm"),
+    _flag("mapchars", "reserved", "map reserved characters as Services for UNIX: U+F000 + character", sets="sfu"),
+    _flag("nomapposix", "reserved", "refuse names with reserved characters", sets="refused"),
     _flag("perm default_permissions", "permissions", "this machine checks owner and mode, too (default)"),
     _flag("noperm", "permissions", "only the server checks permissions", sets=False),
     _flag("allow_other", "allow_other", "let other users in (default for root)"),
@@ -215,7 +224,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _ignore("relatime norelatime strictatime nostrictatime diratime nodiratime lazytime nolazytime iversion"),
     _ignore("noiversion silent loud nonempty"),
     # what happens anyway, or has no meaning here
-    _ignore("nodomainauto nosetuids nodynperm noacl nomapchars nomapposix nosfu serverino"),
+    _ignore("nodomainauto nosetuids nodynperm noacl nosfu serverino"),
     _ignore("nobrl nolock mand nomand rwpidforward nosharesock noblocksend noautotune tcpnodelay notcpnodelay"),
     _ignore("closetimeo strictsync nostrictsync nolease locallease handlecache nohandlecache max_cached_dirs"),
     _ignore("bsize rasize max_credits soft nohard intr nointr nodfs handletimeout resilienthandles"),
@@ -233,10 +242,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _warn("acl", f"{_LATER}: there are no POSIX ACLs"),
     _warn("backupuid backupgid", f"{_LATER}: files are opened with ordinary rights"),
     _warn("netbiosname servern servernetbiosname", f"{_LATER}: smbfuse connects by TCP without NetBIOS"),
-    _warn("mapchars mapposix", f"{_LATER}: names with reserved characters go to the server as they are"),
     _warn("nocase ignorecase", "has no effect: whether case matters is the server's business"),
     _warn("sfu", f"{_LATER}: device nodes and links of SFU show as files"),
-    _warn("mfsymlinks", f"{_LATER}: such links show as files"),
     _warn("noserverino", "has no effect: inode numbers are the server's where it has any"),
     _warn("brl forcemandatorylock forcemand", f"{_LATER}: locks hold on this machine only"),
     _warn("acregmax acdirmax", "has no effect: use actimeo="),
@@ -257,7 +264,6 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _reject("target path source", "is not taken: name the share in the first argument, //server/share/dir"),
     _reject("password2", "is not taken: SMB1 sessions have one password"),
     _reject("remount", "cannot be done: unmount, then mount with the new options"),
-    _reject("umask", "is not taken: use file_mode= and dir_mode="),
     _reject("kernel_cache auto_cache entry_timeout attr_timeout negative_timeout ac_attr_timeout", "use actimeo="),
 )
 

@@ -1,7 +1,7 @@
 """File names: the kernel's bytes, our str, the server's characters. [MS-FSCC] 2.1.5, [MS-SMB] 2.2.1.1.1.
 
 Names are bytes at the kernel, UTF-8 by convention, and Unicode at the server. A server without POSIX paths forbids some
-characters; they travel in the private range U+F001 to U+F029 that "Services for Mac" began and cifs.ko's `mapposix`
+characters; they travel in the private range, U+F001 to U+F029, that "Services for Mac" began and cifs.ko's `mapposix`
 uses, so that both see the same names. With POSIX paths every character but `/` and NUL is itself.
 """
 
@@ -19,10 +19,14 @@ SNAPSHOT: Final = re.compile(r"@GMT-\d{4}\.\d\d\.\d\d-\d\d\.\d\d\.\d\d")
 MAX_COMPONENT: Final = 255
 """UTF-16 units of one name, and bytes of one name in Linux."""
 
-_RESERVED: Final = {i: 0xF000 + i for i in range(1, 32)} | {
+_SFM: Final = {i: 0xF000 + i for i in range(1, 32)} | {
     ord(char): 0xF020 + index for index, char in enumerate('"*:<>?\\|')
 }
-_MAPPED: Final = {mapped: plain for plain, mapped in _RESERVED.items()}
+_SFU: Final = {ord(char): 0xF000 + ord(char) for char in "*:<>?\\|"}
+_TO_SERVER: Final[dict[str, dict[int, int]]] = {"sfm": _SFM, "sfu": _SFU, "refused": {}}
+_FROM_SERVER: Final = {way: {there: here for here, there in table.items()} for way, table in _TO_SERVER.items()}
+_FORBIDDEN: Final = re.compile('[\x01-\x1f"*:<>?\\\\|]')
+"""What no name may hold at a server without POSIX paths: wildcards, the separator, the mark of a stream."""
 _SPACE_AT_END, _DOT_AT_END = "\uf028", "\uf029"
 
 
@@ -79,15 +83,23 @@ class NameStyle:
     """How this server writes paths."""
 
     separator: str = "\\"
-    mapped: bool = True
-    """Whether reserved characters travel in the private range."""
+    reserved: str = "sfm"
+    """What becomes of characters that this server has no names with.
+
+    "sfm": mapped as Services for Mac did (option mapposix, the default); "sfu": as Services for UNIX did (mapchars),
+    which leaves some out; "refused" (nomapposix); "plain": this server has no such characters.
+    """
     case_sensitive: bool = False
 
     def to_server(self, name: str) -> str:
-        """One component as the server has it."""
-        if not self.mapped:
+        """One component as the server has it. OSError(EINVAL) if it cannot have it."""
+        if self.reserved == "plain":
             return name
-        name = name.translate(_RESERVED)
+        name = name.translate(_TO_SERVER[self.reserved])
+        if _FORBIDDEN.search(name):
+            raise OSError(errno.EINVAL, "the server has no names with such a character")
+        if self.reserved != "sfm":
+            return name
         if name.endswith(" "):
             return name[:-1] + _SPACE_AT_END
         if name.endswith("."):
@@ -96,13 +108,15 @@ class NameStyle:
 
     def from_server(self, name: str) -> str:
         """One component as programs see it."""
-        if not self.mapped:
+        if self.reserved == "plain":
             return name
+        if self.reserved != "sfm":
+            return name.translate(_FROM_SERVER[self.reserved])
         if name.endswith(_SPACE_AT_END):
             name = name[:-1] + " "
         elif name.endswith(_DOT_AT_END):
             name = name[:-1] + "."
-        return name.translate(_MAPPED)
+        return name.translate(_FROM_SERVER["sfm"])
 
     def key(self, name: str) -> str:
         """What two names have in common when the server takes them for the same."""
@@ -122,4 +136,4 @@ def _folded(char: str) -> str:
 
 
 WINDOWS_NAMES: Final = NameStyle()
-POSIX_NAMES: Final = NameStyle(separator="/", mapped=False, case_sensitive=True)
+POSIX_NAMES: Final = NameStyle(separator="/", reserved="plain", case_sensitive=True)

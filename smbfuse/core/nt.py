@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from smbfuse.client.openfile import OpenFile
     from smbfuse.client.search import Search
     from smbfuse.client.tree import ServerPath, Tree
+    from smbfuse.core.backend import Pages
     from smbfuse.wire.codec import WireStruct
 
 UNKNOWN_LEVEL: Final = frozenset(
@@ -181,7 +182,7 @@ class NtBackend:
         info = await self.tree.query_file(file.fid, FileAllInfo)
         return from_nt(info, info.creation_time, nlink=info.number_of_links)
 
-    def list(self, path: ServerPath) -> NtPages:
+    def list(self, path: ServerPath) -> Pages:
         return NtPages(self, child(path, "*", self.style))
 
     def older_find_level(self) -> bool:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from smbfuse.client.openfile import OpenFile
     from smbfuse.client.search import Search
     from smbfuse.client.tree import ServerPath, Tree
+    from smbfuse.core.backend import Pages
 
 _NEEDED: Final = CIFS_UNIX_POSIX_PATHNAMES_CAP | CIFS_UNIX_POSIX_PATH_OPS_CAP
 """Without these the extensions would be worse than none."""
@@ -114,7 +115,7 @@ class UnixBackend(NtBackend):
     async def stat_open(self, file: OpenFile) -> Attributes:
         return from_unix(await self.tree.query_file(file.fid, FileUnixBasic))
 
-    def list(self, path: ServerPath) -> UnixPages:  # type: ignore[override] # another Pages
+    def list(self, path: ServerPath) -> Pages:
         return UnixPages(self.tree.search(child(path, "*", self.style), FindFileUnix))
 
     async def space(self) -> Space:

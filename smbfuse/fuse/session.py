@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -21,6 +22,7 @@ from smbfuse.client.session import Session, open_session
 from smbfuse.client.tree import Tree, connect_tree
 from smbfuse.core.filesystem import FileSystem
 from smbfuse.core.settle import Settler
+from smbfuse.core.symlinks import with_mfsymlinks
 from smbfuse.core.unix import choose_backend
 from smbfuse.errors import ConnectionLost, MountError, SmbfuseError
 from smbfuse.fuse import extra, native
@@ -72,8 +74,13 @@ async def serve(server: ServerSettings, mount: MountSettings, ready: Callable[[]
 
 
 async def _file_system(tree: Tree, mount: MountSettings, nursery: trio.Nursery) -> FileSystem:
+    backend = await choose_backend(tree)
+    if mount.mfsymlinks:
+        backend = with_mfsymlinks(backend)
+    if backend.style.reserved != "plain":
+        backend.style = replace(backend.style, reserved=mount.reserved)
     files = FileSystem(
-        await choose_backend(tree),
+        backend,
         mount,
         Settler(nursery),
         trio.current_time,

@@ -71,3 +71,19 @@ def test_paths_from_a_server_are_no_names(name: str) -> None:
 )
 def test_snapshot_tokens_are_known(name: str, token: bool) -> None:
     assert is_snapshot(name) is token
+
+
+def test_services_for_unix_maps_otherwise() -> None:
+    style = NameStyle(reserved="sfu")
+    assert style.to_server("*:<>?\\|") == "\uf02a\uf03a\uf03c\uf03e\uf03f\uf05c\uf07c"
+    assert style.from_server(style.to_server("*:<>?\\| .")) == "*:<>?\\| ."
+    with pytest.raises(OSError, match="no names with such a character"):
+        style.to_server('"')
+
+
+@pytest.mark.parametrize("char", '\x01"*:<>?\\|')
+def test_reserved_characters_are_refused_if_they_are_not_mapped(char: str) -> None:
+    style = NameStyle(reserved="refused")
+    with pytest.raises(OSError, match="no names with such a character"):
+        style.to_server(f"a{char}")
+    assert style.to_server("\uf021") == style.from_server("\uf021") == "\uf021"

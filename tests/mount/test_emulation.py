@@ -291,3 +291,79 @@ def test_special_bits_of_the_mode(setting: Setting) -> None:
         assert path.stat().st_mode & 0o7777 == mode
     directory.chmod(0o1777)
     assert (setting.behind / "d").stat().st_mode & 0o7777 == 0o1777
+
+
+@pytest.fixture(params=["unix", "nounix"])
+def server_and_option(
+    request: pytest.FixtureRequest, make_smbd: Callable[..., Smbd], tmp_path: Path
+) -> tuple[Smbd, str]:
+    (tmp_path / "share").mkdir()
+    return make_smbd([Share(name="share", path=tmp_path / "share")]), request.param
+
+
+def test_links_of_minshall_and_french(
+    server_and_option: tuple[Smbd, str], mount: Callable[..., Mount], tmp_path: Path
+) -> None:
+    server, option = server_and_option
+    path = mount(server, mfsymlinks=True, **{option: True}).path
+    plain = mount(server, nounix=True).path
+    (path / "d").mkdir()
+    (path / "d" / "file").write_bytes(b"content")
+    link = path / "link"
+    link.symlink_to("d/file")
+    assert link.is_symlink()
+    assert os.readlink(link) == "d/file"
+    assert link.lstat().st_size == 6
+    assert link.read_bytes() == b"content"
+    with fails(errno.EEXIST):
+        link.symlink_to("elsewhere")
+    stored = (tmp_path / "share" / "link").read_bytes()
+    assert len(stored) == 1067
+    # Without the option a link is a file, and cannot be made.
+    assert (plain / "link").read_bytes() == stored
+    with fails(errno.EPERM):
+        (plain / "other").symlink_to("d")
+    # What others made shows in listings and lookups, and ordinary files of that size stay files.
+    (tmp_path / "share" / "d" / "theirs").write_bytes(stored)
+    (tmp_path / "share" / "d" / "ordinary").write_bytes(b"x" * 1067)
+    kinds = {entry.name: entry.is_symlink() for entry in os.scandir(path / "d")}
+    assert kinds == {"file": False, "theirs": True, "ordinary": False}
+    assert (path / "d" / "ordinary").read_bytes() == b"x" * 1067
+    link.rename(path / "d" / "moved")
+    assert os.readlink(path / "d" / "moved") == "d/file"
+    os.link(path / "d" / "moved", path / "again", follow_symlinks=False)
+    assert os.readlink(path / "again") == "d/file"
+    with fails(errno.ENAMETOOLONG):
+        (path / "long").symlink_to("x" * 1025)
+    for name in ("d/moved", "d/theirs", "again"):
+        (path / name).unlink()
+    assert listing(path / "d") == ["file", "ordinary"]
+
+
+def test_names_mapped_as_services_for_unix(
+    make_smbd: Callable[..., Smbd], mount: Callable[..., Mount], tmp_path: Path
+) -> None:
+    share = tmp_path / "share"
+    share.mkdir()
+    server = make_smbd([Share(name="share", path=share)])
+    mapped = mount(server, nounix=True, mapchars=True).path
+    (mapped / "a:b*c").write_bytes(b"x")
+    assert os.listdir(share) == ["a\uf03ab\uf02ac"]
+    assert listing(mapped) == ["a:b*c"]
+    refusing = mount(server, nounix=True, nomapposix=True).path
+    assert listing(refusing) == ["a\uf03ab\uf02ac"]
+    for name in ("a?", "*", 'q"', "a\\b"):
+        with fails(errno.EINVAL):
+            (refusing / name).write_bytes(b"")
+        with fails(errno.EINVAL, errno.ENOENT):
+            (refusing / name).unlink()
+    assert listing(mapped) == ["a:b*c"]
+
+
+def test_umask(make_smbd: Callable[..., Smbd], mount: Callable[..., Mount], tmp_path: Path) -> None:
+    (tmp_path / "share").mkdir()
+    server = make_smbd([Share(name="share", path=tmp_path / "share")])
+    path = mount(server, nounix=True, umask="027", dir_mode="0700").path
+    (path / "f").write_bytes(b"")
+    assert stat.S_IMODE((path / "f").stat().st_mode) == 0o750
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
