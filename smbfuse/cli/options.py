@@ -50,6 +50,7 @@ class Choices:
     read_only: bool = False
     allow_other: bool | None = None
     actimeo: float | None = None
+    brl: bool | None = None
     rsize: int | None = None
     wsize: int | None = None
     echo_interval: float | None = None
@@ -194,6 +195,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _flag("rw", "read_only", "read and write (default)", sets=False),
     _option("actimeo", values.ACTIMEO, "actimeo", "keep attributes and names this long (default 1, at most 60)"),
     _flag("noac", "actimeo", "the same as actimeo=0", sets=0.0),
+    _flag("brl", "brl", "byte-range locks keep other machines out as well (default)"),
+    _flag("nobrl nolock", "brl", "byte-range locks hold on this machine only", sets=False),
     _option("rsize", values.IO_SIZE, "rsize", "most bytes in one read request (default: as negotiated)"),
     _option("wsize", values.IO_SIZE, "wsize", "most bytes in one write request (default: as negotiated)"),
     _option("echo_interval", values.ECHO, "echo_interval", "ask a silent server after this long (default 10)"),
@@ -225,7 +228,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _ignore("noiversion silent loud nonempty"),
     # what happens anyway, or has no meaning here
     _ignore("nodomainauto nosetuids nodynperm noacl nosfu serverino"),
-    _ignore("nobrl nolock mand nomand rwpidforward nosharesock noblocksend noautotune tcpnodelay notcpnodelay"),
+    _ignore("mand nomand rwpidforward nosharesock noblocksend noautotune tcpnodelay notcpnodelay"),
     _ignore("closetimeo strictsync nostrictsync nolease locallease handlecache nohandlecache max_cached_dirs"),
     _ignore("bsize rasize max_credits soft nohard intr nointr nodfs handletimeout resilienthandles"),
     _ignore("noresilienthandles persistenthandles nopersistenthandles multichannel nomultichannel"),
@@ -245,7 +248,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _warn("nocase ignorecase", "has no effect: whether case matters is the server's business"),
     _warn("sfu", f"{_LATER}: device nodes and links of SFU show as files"),
     _warn("noserverino", "has no effect: inode numbers are the server's where it has any"),
-    _warn("brl forcemandatorylock forcemand", f"{_LATER}: locks hold on this machine only"),
+    _warn("forcemandatorylock forcemand", "has no effect: the server's POSIX locks are used where it has them"),
     _warn("acregmax acdirmax", "has no effect: use actimeo="),
     _warn("hard nosoft", f"{_LATER}: operations fail when the server stays away, as with soft"),
     _warn("retrans", "has no effect: use request_timeout="),

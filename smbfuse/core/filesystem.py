@@ -148,13 +148,13 @@ class FileSystem(XattrCalls, LockCalls):
         await self.by_fid(handle, lambda file: file.write(max(offset, end), data))
 
     @system_call
-    async def flush(self, handle_number: int, lock_owner: int | None = None) -> None:
+    async def flush(self, handle_number: int, lock_owner: int = 0) -> None:
         """One close(2) of a file, by the process that the kernel calls `lock_owner` where locks are concerned.
 
-        All its writes are at the server already.
+        0 where that is not known, and no locks are passed either. All its writes are at the server already.
         """
         handle = self.handles.file(handle_number)
-        if lock_owner is not None:
+        if lock_owner:
             await self.release_owner(handle, lock_owner)
 
     @system_call

@@ -16,6 +16,7 @@ import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, RequestContext, SetattrFields, StatvfsData
 
 from smbfuse.core.backend import Change
+from smbfuse.fuse import native
 from smbfuse.fuse.guard import guarded
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ class Operations(pyfuse3.Operations):
 
     @handler
     async def flush(self, fh: int) -> None:
-        await self.files.flush(fh)
+        await self.files.flush(fh, native.current_lock_owner())
 
     @handler
     async def fsync(self, fh: int, datasync: bool) -> None:
