@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -152,6 +154,16 @@ def from_nt(info: NtTimes, created: int, *, file_id: int = 0, nlink: int = 1) ->
         nlink=nlink,
         dos=dos,
     )
+
+
+def count_links(listing: Collection[Attributes]) -> None:
+    """See from a whole directory what NT searches do not tell: that two of its names are one file."""
+    seen = Counter(attrs.file_id for attrs in listing if attrs.file_id and not attrs.is_dir)
+    if len(seen) == seen.total():
+        return
+    for attrs in listing:
+        if not attrs.is_dir:
+            attrs.nlink = max(attrs.nlink, seen[attrs.file_id])
 
 
 _UNIX_KINDS: Final = {

@@ -103,6 +103,12 @@ class InodeTable:
         """The directory that it is in; the root for the root and for what was deleted."""
         return next(reversed(inode.names.values()))[0] if inode.names else self.root
 
+    def is_below(self, inode: Inode, directory: Inode) -> bool:
+        """Whether the directory is on the way from the root to this inode."""
+        while inode is not self.root and inode is not directory:
+            inode = self.parent(inode)
+        return inode is directory
+
     # --- entering
 
     def enter(self, parent: Inode, name: str, attrs: Attributes) -> Inode:

@@ -155,7 +155,8 @@ class MetaCache:
             return
         entries, key = directory.listing.entries, self._key(name)
         self._entries += key not in entries
-        entries[key] = (name, attrs)
+        spelling = entries[key][0] if key in entries else name  # it may have been there before, and spelled otherwise
+        entries[key] = (spelling, attrs)
         self._trim()
 
     def removed(self, directory: Inode, name: str) -> None:
@@ -166,8 +167,10 @@ class MetaCache:
 
     def update(self, directory: Inode, name: str, attrs: Attributes) -> None:
         """A newer answer about one name replaces what the listing said of it; its age stays the listing's."""
-        if directory.listing is not None and self._key(name) in directory.listing.entries:
-            directory.listing.entries[self._key(name)] = (name, attrs)
+        key = self._key(name)
+        if directory.listing is not None and key in directory.listing.entries:
+            spelling, _ = directory.listing.entries[key]
+            directory.listing.entries[key] = (spelling, attrs)
 
     def stale(self, directory: Inode) -> None:
         """The listing is not to be believed any more."""

@@ -73,6 +73,8 @@ UNKNOWN_LEVEL: Final = frozenset(
 )
 """How servers say that they do not know an information level."""
 
+_ALL_INFO: Final = 0x4000
+"""Bytes of FileAllInfo: it ends with the path, of two bytes a character."""
 _FIND_LEVELS: Final[tuple[type[WireStruct], ...]] = (
     FileIdFullDirectoryInfo,
     FileBothDirectoryInfo,
@@ -174,12 +176,12 @@ class NtBackend:
         return page[0][1]
 
     async def _stat_all(self, path: ServerPath) -> Attributes:
-        info = await self.tree.query_path(path, FileAllInfo)
+        info = await self.tree.query_path(path, FileAllInfo, max_data=_ALL_INFO)
         return from_nt(info, info.creation_time, nlink=info.number_of_links)
 
     async def stat_open(self, file: OpenFile) -> Attributes:
         """Attributes by FID: right also for sizes of files being written, which listings of Windows are late with."""
-        info = await self.tree.query_file(file.fid, FileAllInfo)
+        info = await self.tree.query_file(file.fid, FileAllInfo, max_data=_ALL_INFO)
         return from_nt(info, info.creation_time, nlink=info.number_of_links)
 
     def list(self, path: ServerPath) -> Pages:

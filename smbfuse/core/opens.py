@@ -67,6 +67,10 @@ class OpenTable:
             return None
         return next((share.file for share in opens.shared if share.write >= write), None)
 
+    def inodes(self) -> list[Inode]:
+        """All inodes with a FID."""
+        return [inode for inode, opens in self._opens.items() if opens.shared]
+
     def files(self) -> list[OpenFile]:
         """All FIDs."""
         return [share.file for opens in self._opens.values() for share in opens.shared]

@@ -13,7 +13,7 @@ import re
 import stat
 from collections import OrderedDict
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -24,7 +24,7 @@ from smbfuse.core.unix import UnixBackend
 from smbfuse.errors import StatusError
 
 if TYPE_CHECKING:
-    from smbfuse.client.tree import ServerPath, Tree
+    from smbfuse.client.tree import ServerPath
     from smbfuse.core.attrs import Attributes
     from smbfuse.core.backend import Pages
 
@@ -57,8 +57,8 @@ def decode(content: bytes) -> bytes | None:
 class MfSymlinks(NtBackend):
     """A server whose files of this form are links."""
 
-    def __init__(self, tree: Tree) -> None:
-        super().__init__(tree)
+    def __init__(self, *args: Any) -> None:  # noqa: ANN401 - those of the class that it stands in front of
+        super().__init__(*args)
         self._targets: OrderedDict[tuple[str, int, int], bytes | None] = OrderedDict()
         """(path, file id, time of writing) to what the file says; the ones longest unused go first."""
 
@@ -143,4 +143,6 @@ def _may_be(attrs: Attributes) -> bool:
 
 def with_mfsymlinks(backend: NtBackend) -> NtBackend:
     """The same server, its links included."""
-    return (UnixMfSymlinks if isinstance(backend, UnixBackend) else MfSymlinks)(backend.tree)
+    if isinstance(backend, UnixBackend):
+        return UnixMfSymlinks(backend.tree, backend.capabilities)
+    return MfSymlinks(backend.tree)

@@ -107,6 +107,7 @@ class UnixBackend(NtBackend):
 
     def __init__(self, tree: Tree, capabilities: int) -> None:
         super().__init__(tree)
+        self.capabilities = capabilities
         self.posix_locks = bool(capabilities & CIFS_UNIX_FCNTL_LOCKS_CAP)
 
     async def stat(self, path: ServerPath) -> Attributes:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
-from smbfuse.core.attrs import Attributes, OwnerPolicy, Stat
+from smbfuse.core.attrs import Attributes, OwnerPolicy, Stat, count_links
 from smbfuse.core.backend import Backend, Change, Space, server_path
 from smbfuse.core.errno_map import as_oserror
 from smbfuse.core.handles import DirHandle, HandleTable
@@ -60,6 +60,9 @@ _NOT_THERE: Final = frozenset(
 )
 """How servers say that a name stands for nothing."""
 
+
+_IN_USE: Final = frozenset({STATUS_SHARING_VIOLATION, STATUS_ACCESS_DENIED})
+"""How servers refuse what open files are in the way of."""
 
 _DIRECTORY: Final = Stat(stat.S_IFDIR | 0o755, 1, 0, 0, 0, 0, 0, 0, 0, 0)
 """For `.` and `..`, of which the kernel takes number and kind only."""
@@ -137,6 +140,8 @@ class Vfs:
         shown = self.owners.stat(attrs)
         if hidden := self.silly.names_of(inode):
             shown = shown._replace(nlink=max(attrs.nlink - hidden, 0))
+        elif not attrs.is_dir and shown.nlink < len(inode.names):
+            shown = shown._replace(nlink=len(inode.names))  # NT searches do not tell
         return Entry(inode.number, shown, entry_timeout, attr_timeout)
 
     async def change(self, work: Callable[[], Awaitable[T]], undo: Callable[[T], None] | None = None) -> T:
@@ -347,7 +352,7 @@ class Vfs:
         async def work() -> None:
             try:
                 if not over or target is None or target is moving:
-                    await self.backend.rename(old_path, new_path, over)
+                    await self._move(moving, old_path, new_path, over)
                 elif target.kind == stat.S_IFDIR:
                     await self._replace_directory(old_path, new_path)
                 else:
@@ -362,6 +367,21 @@ class Vfs:
             self.cache.added(new_parent, new, None)
 
         await self._change_names(old_parent, work)
+
+    async def _move(self, moving: Inode | None, old: ServerPath, new: ServerPath, over: bool) -> None:
+        """Rename. OSError(EBUSY) for a directory with open files below it: only the UNIX extensions can do that.
+
+        A file that a program has just closed may be open a moment longer; by the time of the refusal it is closed.
+        """
+        try:
+            await self.backend.rename(old, new, over)
+            return
+        except StatusError as exc:
+            if moving is None or moving.kind != stat.S_IFDIR or exc.status not in _IN_USE:
+                raise
+            if any(self.inodes.is_below(inode, moving) for inode in self.opens.inodes()):
+                raise OSError(errno.EBUSY, "the server renames no directory with open files below it") from exc
+        await self.backend.rename(old, new, over)
 
     async def _replace_file(self, old: ServerPath, new: ServerPath, parent: Inode, target: Inode) -> None:
         """Rename over a file. Servers do that in one step; not if the file is open, which then gets out of the way."""
@@ -496,6 +516,7 @@ class Vfs:
         finally:
             if not ended:
                 await self._settler.run(pages.close)
+        count_links(found.values())
         return [(name, attrs) for name, attrs in found.items() if not self.silly.hides(directory, name)]
 
     @system_call
@@ -514,7 +535,7 @@ async def _unless_in_use(work: Awaitable[None]) -> bool:
     try:
         await work
     except StatusError as exc:
-        if exc.status not in (STATUS_SHARING_VIOLATION, STATUS_ACCESS_DENIED):
+        if exc.status not in _IN_USE:
             raise
         return False
     return True

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mount.posix import fails, listing
+from tests.mount.posix import RENAME_EXCHANGE, RENAME_NOREPLACE, fails, listing, renameat2
 from tests.samba.smbd import Share, Smbd
 from tests.support.mount import Mount
 from tests.support.processes import eventually
@@ -367,3 +367,114 @@ def test_umask(make_smbd: Callable[..., Smbd], mount: Callable[..., Mount], tmp_
     (path / "f").write_bytes(b"")
     assert stat.S_IMODE((path / "f").stat().st_mode) == 0o750
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
+
+
+def test_hard_links_are_counted(setting: Setting) -> None:
+    one, two, three = (setting.path / name for name in ("one", "two", "d/three"))
+    three.parent.mkdir()
+    one.write_bytes(b"content")
+    os.link(one, two)
+    os.link(two, three)
+    assert {path.stat().st_nlink for path in (one, two, three)} == {3}
+    assert {path.stat().st_ino for path in (one, two, three)} == {one.stat().st_ino}
+    assert (setting.behind / "one").stat().st_nlink == 3
+    two.write_bytes(b"changed")
+    assert three.read_bytes() == b"changed"
+    one.unlink()
+    assert three.stat().st_nlink == 2
+    two.unlink()
+    assert three.stat().st_nlink == 1
+    with fails(errno.EEXIST):
+        os.link(three, three)
+
+
+def test_links_made_by_others_are_known_from_listings(setting: Setting) -> None:
+    (setting.path / "d").mkdir()
+    (setting.behind / "d" / "a").write_bytes(b"content")
+    os.link(setting.behind / "d" / "a", setting.behind / "d" / "b")
+    found = {entry.name: entry.stat() for entry in os.scandir(setting.path / "d")}
+    assert found["a"].st_ino == found["b"].st_ino
+    assert (found["a"].st_nlink, found["b"].st_nlink) == (2, 2)
+
+
+def test_a_directory_with_open_files_below(setting: Setting) -> None:
+    (setting.path / "d" / "sub").mkdir(parents=True)
+    inner = setting.path / "d" / "sub" / "f"
+    with inner.open("w+b", buffering=0) as file:
+        file.write(b"content")
+        if setting.unix:
+            (setting.path / "d").rename(setting.path / "e")
+            assert os.pread(file.fileno(), 100, 0) == b"content"
+            assert os.fstat(file.fileno()).st_size == 7
+            (setting.path / "e").rename(setting.path / "d")
+        else:
+            with fails(errno.EBUSY):
+                (setting.path / "d").rename(setting.path / "e")
+        assert inner.read_bytes() == b"content"
+    for _ in range(20):
+        inner.write_bytes(b"closed a moment ago")
+        (setting.path / "d").rename(setting.path / "e")
+        (setting.path / "e").rename(setting.path / "d")
+    assert inner.read_bytes() == b"closed a moment ago"
+
+
+def test_renames_that_must_not_replace_and_swaps(setting: Setting) -> None:
+    for name in ("a", "b"):
+        (setting.path / name).write_bytes(name.encode())
+    with fails(errno.EEXIST):
+        renameat2(setting.path / "a", setting.path / "b", RENAME_NOREPLACE)
+    with fails(errno.EINVAL):
+        renameat2(setting.path / "a", setting.path / "b", RENAME_EXCHANGE)
+    renameat2(setting.path / "a", setting.path / "c", RENAME_NOREPLACE)
+    assert listing(setting.path) == ["b", "c"]
+
+
+def test_the_case_of_names(setting: Setting) -> None:
+    readme = setting.path / "ReadMe"
+    readme.write_bytes(b"content")
+    other = setting.path / "README"
+    if setting.unix:
+        assert not other.exists()
+        other.write_bytes(b"another")
+        assert listing(setting.path) == ["README", "ReadMe"]
+        return
+    assert other.read_bytes() == b"content"
+    assert other.stat().st_ino == readme.stat().st_ino
+    assert other.stat().st_nlink == 1
+    with fails(errno.EEXIST):
+        os.open(other, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    assert listing(setting.path) == ["ReadMe"]
+    (setting.path / "Dir").mkdir()
+    before = os.getcwd()
+    os.chdir(setting.path / "DIR")
+    try:
+        assert os.getcwd() in (str(setting.path / "Dir"), str(setting.path / "DIR"))
+        Path("f").write_bytes(b"x")
+    finally:
+        os.chdir(before)
+    assert listing(setting.path / "Dir") == ["f"]
+
+
+def test_a_path_of_4000_bytes(setting: Setting) -> None:
+    names = ["d" * 199] * 19
+    opened = [os.open(setting.path, os.O_RDONLY)]
+    try:
+        for name in names:
+            os.mkdir(name, dir_fd=opened[-1])
+            opened.append(os.open(name, os.O_RDONLY, dir_fd=opened[-1]))
+        below = "/".join([*names, "f" * 199])
+        before = os.open(".", os.O_RDONLY)
+        os.chdir(setting.path)
+        try:
+            assert len(below) == 3999
+            Path(below).write_bytes(b"deep")
+            assert Path(below).read_bytes() == b"deep"
+            os.unlink(below)
+        finally:
+            os.fchdir(before)
+            os.close(before)
+    finally:
+        while len(opened) > 1:
+            os.close(opened.pop())
+            os.rmdir(names[0], dir_fd=opened[-1])
+        os.close(opened[0])
