@@ -132,7 +132,7 @@ class FileSystem(XattrCalls, LockCalls):
             if handle.append:
                 await self._append(handle, offset, data)
             else:
-                await self.by_fid(handle, lambda file: file.write(offset, data))
+                await self.write_by_fid(handle, offset, data)
         finally:
             self.cache.changed(handle.inode)
             if self.backend.late_times:
@@ -145,7 +145,7 @@ class FileSystem(XattrCalls, LockCalls):
         The kernel lets one write of an inode through at a time, so appends of this machine never mix.
         """
         end = (await self.backend.stat_open(handle.file)).size
-        await self.by_fid(handle, lambda file: file.write(max(offset, end), data))
+        await self.write_by_fid(handle, max(offset, end), data)
 
     @system_call
     async def flush(self, handle_number: int, lock_owner: int = 0) -> None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from smbfuse.core.handles import FileHandle
     from smbfuse.core.inodes import Inode
     from smbfuse.core.opens import SharedOpen
+    from smbfuse.wire.codec import Buffer
 
 T = TypeVar("T")
 
@@ -92,6 +93,10 @@ class FileLocks:
     """The FID by which the server holds the locks, ours as long as there are any."""
     server: ServerLocks | None = None
     mutex: trio.Lock = field(default_factory=trio.Lock)
+    renewals: int = 0
+    """How often the server has given us a lock; what was cached before is dropped `renewed` times."""
+    renewed: int = 0
+    renewing: trio.Lock = field(default_factory=trio.Lock)
     waiting: Wait | None = None
     """The request that waits at the server, by whoever holds `mutex`."""
     users: int = 0
@@ -232,9 +237,21 @@ class LockCalls(Vfs):
                     table.replace(waiter.owner, before)
                     self._queue.wake(table)
             if done and wanted != old:
-                self.cache.changed(locks.inode)  # under a new lock nothing counts that was learned without it
+                locks.renewals += 1
+        if done:
+            await self._renew(locks)
+        return before if done else None
+
+    async def _renew(self, locks: FileLocks) -> None:
+        """Under a new lock at the server nothing counts that was learned without it.
+
+        Not while others are kept from the locks: pages that are to go are written first, and writes may need them.
+        """
+        async with locks.renewing:
+            while locks.renewed < locks.renewals:
+                locks.renewed = locks.renewals
+                self.cache.changed(locks.inode)
                 await self.drop_pages(locks.inode.number)
-            return before if done else None
 
     async def _put_back(self, inode: Inode, waiter: Waiter, before: Ranges) -> None:
         """Undo a lock whose caller has left, unless all that its owner had is gone meanwhile."""
@@ -433,6 +450,41 @@ class LockCalls(Vfs):
             if handle.file is file:
                 raise
         return await work(handle.file)
+
+    async def write_by_fid(self, handle: FileHandle, offset: int, data: Buffer) -> None:
+        """Write by the handle's FID, also where mandatory locks of our own are in the way.
+
+        A shared one keeps even its holder from writing ([MS-CIFS] 2.2.4.32.1), which POSIX's does not, and the kernel
+        writes mapped files by whole pages.
+        """
+        try:
+            await self.by_fid(handle, lambda file: file.write(offset, data))
+        except StatusError as exc:
+            whole = Span(offset, offset + len(data), Mode.EXCLUSIVE)
+            locks = self._locks.get(handle.inode)
+            server = locks.server if locks is not None else None
+            if exc.status not in CONFLICT or locks is None or not isinstance(server, MandatoryLocks):
+                raise
+            if not server.held.overlapping(whole):
+                raise
+            await self._settled(locks, partial(self._write_around, locks, server, handle.file, whole, memoryview(data)))
+
+    async def _write_around(
+        self, locks: FileLocks, server: MandatoryLocks, file: OpenFile, whole: Span, data: memoryview
+    ) -> None:
+        """Write what is not locked shared, and of the rest only what would change: for that the lock must go aside."""
+        async with self._alone(locks, None):
+            shared = [span for span in server.held.overlapping(whole) if span.mode == Mode.SHARED]
+            free = Ranges([whole])
+            for span in shared:
+                free.set(span._replace(mode=Mode.NONE))
+            for part in free:
+                await file.write(part.start, data[part.start - whole.start : part.end - whole.start])
+            for span in shared:
+                wanted = data[span.start - whole.start : span.end - whole.start]
+                if bytes(await file.read(span.start, len(wanted))) != bytes(wanted):
+                    async with server.aside(span):
+                        await file.write(span.start, wanted)
 
 
 def _told(conflict: Conflict, pids: dict[int, int]) -> FileLock:

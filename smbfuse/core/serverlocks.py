@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import abc
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -219,6 +220,17 @@ class MandatoryLocks(ServerLocks):
         if granted:
             self._entries += locks
         return granted
+
+    @asynccontextmanager
+    async def aside(self, span: Span) -> AsyncIterator[None]:
+        """Be without our shared locks on these bytes for a moment: they keep us from writing, too."""
+        held = self.held
+        await self._give_back(self.file, [entry for entry in self._entries if entry.overlaps(span)])
+        try:
+            yield
+        finally:
+            if not await self._reach(held, Wait(PATIENCE)):
+                self._tell_lost()
 
     async def _carry_over(self, old: OpenFile, new: OpenFile) -> None:
         """Shared locks overlap; for exclusive ones the new FID waits in line when the old one lets go."""

@@ -266,6 +266,23 @@ async def test_reads_and_writes_of_ours_pass(place: Place, pair: tuple[Handle, H
     await again.release()
 
 
+async def test_writes_of_ours_pass_our_shared_locks(place: Place, pair: tuple[Handle, Handle]) -> None:
+    """A mandatory shared lock keeps its own holder from writing."""
+    one, other = pair
+    assert await one.locks(READ, 10, 20, owner=1)
+    assert await one.locks(READ, 30, 40, owner=2)
+    assert await place.one.files.write(one.fh, 0, b"0" * 30) == 30, "the same where it is locked"
+    assert await place.one.files.write(one.fh, 5, b"1" * 30) == 30
+    assert (place.path / "file").read_bytes()[:50] == b"0" * 5 + b"1" * 30 + b"0" * 15
+    assert not await other.locks(WRITE, 10, 11), "and is locked as before"
+    assert not await other.locks(WRITE, 39, 40)
+    assert await other.locks(WRITE, 20, 30)
+    if not place.unix:
+        with raises(errno.EACCES):
+            await place.one.files.write(one.fh, 15, b"2" * 10)
+        assert not await other.locks(WRITE, 19, 20)
+
+
 async def test_processes_on_the_servers_disk_are_kept_out(place: Place, pair: tuple[Handle, Handle]) -> None:
     one, _ = pair
     assert await one.locks(WRITE, 10, 20)

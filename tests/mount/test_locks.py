@@ -254,4 +254,4 @@ def test_sqlite_with_two_processes(place: Place, mode: str) -> None:
 
 def test_sqlite_on_two_machines(place: Place) -> None:
     """With a rollback journal; a write-ahead log needs shared memory and is for one machine, as sqlite says."""
-    write_at_once([place.mount() / "db", place.mount() / "db"], 100, "delete")
+    write_at_once([place.mount(actimeo=0) / "db", place.mount(actimeo=0) / "db"], 100, "delete")
