@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from smbfuse.wire.const import (
     FILE_ATTRIBUTE_DIRECTORY,
     FILE_ATTRIBUTE_READONLY,
+    FILE_ATTRIBUTE_REPARSE_POINT,
     UNIX_TYPE_BLKDEV,
     UNIX_TYPE_CHARDEV,
     UNIX_TYPE_DIR,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from smbfuse.settings import MountSettings
     from smbfuse.wire.unixlevels import FileUnixBasic
 
+IO_REPARSE_TAG_SYMLINK: Final = 0xA000_000C
+"""[MS-FSCC] 2.1.2.1."""
 BLOCK: Final = 512
 """Unit of st_blocks."""
 
@@ -102,6 +105,8 @@ class OwnerPolicy:
             return attrs.permissions
         if attrs.is_dir:
             return self.dir_mode
+        if attrs.kind == stat.S_IFLNK:
+            return 0o777
         read_only = attrs.dos is not None and attrs.dos & FILE_ATTRIBUTE_READONLY
         return self.file_mode & ~0o222 if read_only else self.file_mode
 
@@ -141,9 +146,11 @@ def from_nt(info: NtTimes, created: int, *, file_id: int = 0, nlink: int = 1) ->
     """
     dos = info.ext_file_attributes
     written = info.last_write_time
-    is_dir = bool(dos & FILE_ATTRIBUTE_DIRECTORY)
+    # In the entries of a search the size of EAs is the tag of a reparse point, [MS-FSCC] 2.4.14.
+    is_link = bool(dos & FILE_ATTRIBUTE_REPARSE_POINT) and getattr(info, "ea_size", 0) == IO_REPARSE_TAG_SYMLINK
+    is_dir = bool(dos & FILE_ATTRIBUTE_DIRECTORY) and not is_link
     return Attributes(
-        kind=stat.S_IFDIR if is_dir else stat.S_IFREG,
+        kind=stat.S_IFLNK if is_link else stat.S_IFDIR if is_dir else stat.S_IFREG,
         size=0 if is_dir else info.end_of_file,
         allocated=info.allocation_size,
         atime_ns=filetime_to_ns(info.last_access_time or written),

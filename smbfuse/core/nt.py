@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from smbfuse.core.attrs import Attributes, from_nt
 from smbfuse.core.backend import Change, Space, child, split
 from smbfuse.core.names import WINDOWS_NAMES, NameStyle, acceptable
+from smbfuse.core.reparse import read_target
 from smbfuse.errors import StatusError
 from smbfuse.ntstatus import (
     STATUS_ACCESS_DENIED,
@@ -18,6 +19,7 @@ from smbfuse.ntstatus import (
     STATUS_INVALID_LEVEL,
     STATUS_INVALID_PARAMETER,
     STATUS_NO_SUCH_FILE,
+    STATUS_NOT_A_REPARSE_POINT,
     STATUS_NOT_IMPLEMENTED,
     STATUS_NOT_SUPPORTED,
     STATUS_OBJECT_NAME_COLLISION,
@@ -36,6 +38,7 @@ from smbfuse.wire.const import (
     FILE_NON_DIRECTORY_FILE,
     FILE_OPEN,
     FILE_OPEN_IF,
+    FILE_OPEN_REPARSE_POINT,
     FILE_READ_ATTRIBUTES,
     FILE_READ_DATA,
     FILE_WRITE_ATTRIBUTES,
@@ -403,7 +406,17 @@ class NtBackend:
         return True
 
     async def read_link(self, path: ServerPath) -> str:
-        raise OSError(errno.EINVAL, "not a symbolic link")
+        own, _ = await self.tree.create(
+            path, access=FILE_READ_ATTRIBUTES, disposition=FILE_OPEN, options=FILE_OPEN_REPARSE_POINT
+        )
+        try:
+            return await read_target(own)
+        except StatusError as exc:
+            if exc.status != STATUS_NOT_A_REPARSE_POINT and exc.status not in UNKNOWN_LEVEL:
+                raise
+            raise OSError(errno.EINVAL, "not a symbolic link") from exc
+        finally:
+            own.close_soon()
 
     async def make_symlink(self, path: ServerPath, target: str) -> None:
         raise OSError(errno.EPERM, "this server has no symbolic links")
