@@ -20,7 +20,7 @@ from smbfuse.core.errno_map import as_oserror
 from smbfuse.core.handles import DirHandle, HandleTable
 from smbfuse.core.inodes import ROOT, Inode, InodeTable
 from smbfuse.core.metacache import CEILING, Absent, Listing, MetaCache, Present
-from smbfuse.core.names import from_kernel, is_snapshot, to_kernel
+from smbfuse.core.names import as_text, from_kernel, is_snapshot, to_kernel
 from smbfuse.core.opens import OpenTable
 from smbfuse.core.silly import Silly
 from smbfuse.core.writetimes import WriteTimes
@@ -287,7 +287,7 @@ class Vfs:
     async def symlink(self, parent_number: int, raw_name: bytes, target: bytes) -> Entry:
         """Make a symbolic link."""
         parent, name, path = self._target(parent_number, raw_name)
-        text = target.decode("utf-8", "surrogatepass")
+        text = as_text(target)
 
         async def work() -> Entry:
             await self.backend.make_symlink(path, text)
