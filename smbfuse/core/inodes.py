@@ -34,6 +34,8 @@ class Inode:
     number: int
     kind: int
     """S_IFREG, S_IFDIR, ...: never changes; what else came to stand under the name is another inode."""
+    file_id: int = 0
+    """The server's number of the file, which `number` is not always; 0: it has none."""
     snapshot: bool = False
     """Whether it is inside a snapshot: read-only, and never the same as its present self."""
     names: dict[tuple[int, str], tuple[Inode, str]] = field(default_factory=dict)
@@ -126,13 +128,15 @@ class InodeTable:
         number = self._number(parent, name, attrs, snapshot)
         inode = self._by_number.get(number)
         if inode is None:
-            inode = Inode(number, attrs.kind, snapshot)
+            inode = Inode(number, attrs.kind, attrs.file_id, snapshot)
             self._by_number[number] = inode
         self.link(inode, parent, name)
         return inode
 
     def _same(self, known: Inode, attrs: Attributes, parent: Inode, name: str) -> bool:
-        """Whether a known inode is what the server describes: it has the number that this would get."""
+        """Whether a known inode is what the server describes: it has the id, or the number that this would get."""
+        if known.file_id > ROOT and attrs.file_id > ROOT:
+            return known.file_id == attrs.file_id
         return known.number in self._candidates(parent, name, attrs, known.snapshot)
 
     def is_another(self, inode: Inode, attrs: Attributes) -> bool:
