@@ -1,0 +1,195 @@
+"""rename(2) and renameat2(2): what takes whose place, and what is refused."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from tests.mount.posix import RENAME_EXCHANGE, RENAME_NOREPLACE, Place, check, fails, listing, renameat2
+
+
+@check()
+def to_a_free_name(place: Place) -> None:
+    (place.path / "d").mkdir()
+    (place.path / "a").write_bytes(b"a")
+    number = (place.path / "a").stat().st_ino
+    (place.path / "a").rename(place.path / "b")
+    (place.path / "b").rename(place.path / "d" / "c")
+    assert listing(place.path) == ["d"]
+    assert listing(place.path / "d") == ["c"]
+    assert (place.path / "d" / "c").read_bytes() == b"a"
+    assert (place.path / "d" / "c").stat().st_ino == number
+    assert not (place.path / "a").exists()
+    with fails(errno.ENOENT):
+        (place.path / "a").rename(place.path / "x")
+
+
+@check()
+def over_a_file(place: Place) -> None:
+    """In the same directory and in another one; from and to hidden names, which servers treat in their own way."""
+    (place.path / "other").mkdir()
+    sources = ("plain", ".hidden", "two words", ".dot and blank")
+    for source in sources:
+        for target in ("target", ".target", "other/target", "other/.target"):
+            (place.path / source).write_bytes(source.encode())
+            (place.path / target).write_bytes(b"to be replaced, and longer")
+            number = (place.path / source).stat().st_ino
+            os.rename(place.path / source, place.path / target)
+            assert (place.path / target).read_bytes() == source.encode()
+            assert (place.path / target).stat().st_ino == number
+            assert not (place.path / source).exists()
+            assert (place.behind / target).read_bytes() == source.encode()
+    assert listing(place.path) == [".target", "other", "target"]
+    assert listing(place.path / "other") == [".target", "target"]
+
+
+@check()
+def over_a_read_only_file(place: Place) -> None:
+    for name in ("target", ".target"):
+        target = place.path / name
+        target.write_bytes(b"old")
+        target.chmod(0o444)
+        (place.path / "new").write_bytes(b"new")
+        (place.path / "new").rename(target)
+        assert target.read_bytes() == b"new"
+    assert listing(place.path) == [".target", "target"]
+
+
+@check()
+def a_read_only_file(place: Place) -> None:
+    (place.path / "a").write_bytes(b"a")
+    (place.path / "a").chmod(0o444)
+    (place.path / "a").rename(place.path / "b")
+    (place.path / "c").write_bytes(b"c")
+    (place.path / "b").rename(place.path / "c")
+    assert (place.path / "c").read_bytes() == b"a"
+    assert (place.path / "c").stat().st_mode & 0o777 == 0o444 or not place.unix
+
+
+@check()
+def over_what_another_made_a_moment_ago(place: Place) -> None:
+    """The mount believes that the name is free."""
+    assert not (place.path / "target").exists()
+    (place.path / "source").write_bytes(b"ours")
+    (place.behind / "target").write_bytes(b"theirs")
+    (place.path / "source").rename(place.path / "target")
+    assert (place.path / "target").read_bytes() == b"ours"
+    assert listing(place.path) == ["target"]
+
+
+@check(unix=True)
+def readers_of_what_was_replaced_keep_it(place: Place) -> None:
+    (place.path / "target").write_bytes(b"old")
+    with (place.path / "target").open("rb", buffering=0) as reading:
+        (place.path / "new").write_bytes(b"newer")
+        (place.path / "new").rename(place.path / "target")
+        assert os.pread(reading.fileno(), 10, 0) == b"old"
+        assert os.fstat(reading.fileno()).st_size == 3
+    assert (place.path / "target").read_bytes() == b"newer"
+
+
+@check()
+def onto_itself(place: Place) -> None:
+    path = place.path / "f"
+    path.write_bytes(b"x")
+    path.rename(path)
+    assert path.read_bytes() == b"x"
+    assert listing(place.path) == ["f"]
+
+
+@check()
+def to_another_case(place: Place) -> None:
+    (place.path / "readme").write_bytes(b"x")
+    (place.path / "readme").rename(place.path / "README")
+    assert listing(place.path) == ["README"]
+    assert (place.path / "README").read_bytes() == b"x"
+    assert os.listdir(place.behind) == ["README"]
+
+
+@check()
+def of_directories(place: Place) -> None:
+    (place.path / "a" / "sub").mkdir(parents=True)
+    (place.path / "a" / "sub" / "f").write_bytes(b"x")
+    assert (place.path / "a" / "sub" / "f").read_bytes() == b"x"
+    (place.path / "a").rename(place.path / "b")
+    assert (place.path / "b" / "sub" / "f").read_bytes() == b"x"
+    assert not (place.path / "a").exists()
+    (place.path / "into").mkdir()
+    (place.path / "b").rename(place.path / "into" / "b")
+    assert listing(place.path) == ["into"]
+    assert (place.path / "into" / "b" / "sub" / "f").read_bytes() == b"x"
+    with fails(errno.EINVAL):
+        (place.path / "into").rename(place.path / "into" / "b" / "into")
+
+
+@check()
+def a_directory_over_an_empty_one(place: Place) -> None:
+    for name in ("a", "b", "elsewhere/b"):
+        (place.path / name).mkdir(parents=True)
+    (place.path / "a" / "f").write_bytes(b"x")
+    (place.path / "a").rename(place.path / "b")
+    assert listing(place.path) == ["b", "elsewhere"]
+    (place.path / "b").rename(place.path / "elsewhere" / "b")
+    assert listing(place.path / "elsewhere" / "b") == ["f"]
+    assert listing(place.path) == ["elsewhere"]
+
+
+@check()
+def a_directory_over_one_that_is_not_empty(place: Place) -> None:
+    for name in ("a", "b"):
+        (place.path / name).mkdir()
+        (place.path / name / name).write_bytes(b"x")
+    with fails(errno.ENOTEMPTY, errno.EEXIST):
+        (place.path / "a").rename(place.path / "b")
+    assert (listing(place.path / "a"), listing(place.path / "b")) == (["a"], ["b"])
+
+
+@check()
+def kinds_do_not_replace_each_other(place: Place) -> None:
+    (place.path / "f").write_bytes(b"x")
+    (place.path / "d").mkdir()
+    with fails(errno.EISDIR):
+        (place.path / "f").rename(place.path / "d")
+    with fails(errno.ENOTDIR):
+        (place.path / "d").rename(place.path / "f")
+    assert (place.path / "f").read_bytes() == b"x"
+    assert (place.path / "d").is_dir()
+
+
+@check()
+def noreplace(place: Place) -> None:
+    for name in ("a", "b"):
+        (place.path / name).write_bytes(name.encode())
+    with fails(errno.EEXIST):
+        renameat2(place.path / "a", place.path / "b", RENAME_NOREPLACE)
+    assert (place.path / "b").read_bytes() == b"b"
+    renameat2(place.path / "a", place.path / "c", RENAME_NOREPLACE)
+    assert listing(place.path) == ["b", "c"]
+    (place.behind / "theirs").write_bytes(b"theirs")
+    with fails(errno.EEXIST):
+        renameat2(place.path / "c", place.path / "theirs", RENAME_NOREPLACE)
+    assert (place.behind / "theirs").read_bytes() == b"theirs"
+
+
+@check()
+def exchange_cannot_be_done(place: Place) -> None:
+    for name in ("a", "b"):
+        (place.path / name).write_bytes(name.encode())
+    with fails(errno.EINVAL):
+        renameat2(place.path / "a", place.path / "b", RENAME_EXCHANGE)
+    assert (place.path / "a").read_bytes() == b"a"
+
+
+@check()
+def there_is_always_a_file_under_the_name(place: Place) -> None:
+    """Written anew beside and renamed over, again and again: what is under the name is old or new, and whole."""
+    target = place.path / "config"
+    target.write_bytes(b"0" * 1000)
+    for number in range(1, 30):
+        temporary = place.path / f".config.{number}"
+        temporary.write_bytes(b"%d" % (number % 10) * 1000)
+        temporary.rename(target)
+        content = target.read_bytes()
+        assert content == b"%d" % (number % 10) * 1000
+        assert target.stat().st_size == 1000
+    assert listing(place.path) == ["config"]
