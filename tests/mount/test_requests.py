@@ -1,0 +1,168 @@
+"""What operations cost in requests, counted between mount and server."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mount.posix import fails, pattern
+from tests.samba.smbd import Smbd
+from tests.support.mount import Mount
+from tests.support.processes import eventually
+from tests.support.tap import Tap
+
+LIFETIME = 30
+"""Seconds: long enough for any test, so that only what the test does makes names cold."""
+
+
+class Wire:
+    """A mount through a tap, and a directory of its own on it."""
+
+    def __init__(self, mounted: Mount, tap: Tap, behind: Path, *, unix: bool) -> None:
+        self.path = mounted.path / behind.name
+        self.behind = behind
+        self.unix = unix
+        self._tap = tap
+
+    def cost(self, work: Callable[[], object]) -> Counter[str]:
+        """The requests that `work` makes. Closes go their own way, so those of before are waited for."""
+        eventually(self._settled, 10, "what was asked before is answered")
+        with self._tap.counted() as found:
+            work()
+        return found
+
+    def _settled(self) -> bool:
+        with self._tap.counted() as found:
+            os.statvfs(self.path)
+        return found == {"QUERY_FS_INFORMATION": 1}
+
+
+@pytest.fixture
+def tap(samba: Smbd) -> Iterator[Tap]:
+    """To be asked for before `mount`, so that it outlives the mount."""
+    with Tap((samba.address, samba.port)) as made:
+        yield made
+
+
+@pytest.fixture(params=["unix", "nounix"])
+def wire(request: pytest.FixtureRequest, samba: Smbd, tap: Tap, mount: Callable[..., Mount]) -> Iterator[Wire]:
+    behind = samba.shares["share"].path / f"requests-{os.getpid()}"
+    behind.mkdir()
+    unix = request.param == "unix"
+    made = mount(samba, port=tap.port, actimeo=LIFETIME, **({} if unix else {"nounix": True}))
+    (made.path / behind.name).stat()
+    yield Wire(made, tap, behind, unix=unix)
+    shutil.rmtree(behind)
+
+
+def total(counter: Counter[str], *, asynchronous: tuple[str, ...] = ()) -> int:
+    """Requests in all, without those that nobody waits for."""
+    return sum(count for name, count in counter.items() if name not in asynchronous)
+
+
+def test_stat(wire: Wire) -> None:
+    (wire.behind / "f").write_bytes(b"x")
+    cold = wire.cost((wire.path / "f").stat)
+    assert total(cold) == 1, cold
+    assert wire.cost((wire.path / "f").stat) == {}
+
+
+def test_ls_l_of_300_entries(wire: Wire) -> None:
+    for number in range(300):
+        (wire.behind / f"file {number}").write_bytes(b"x" * number)
+    cold = wire.cost(lambda: subprocess.run(["ls", "-ln", str(wire.path)], check=True, stdout=subprocess.DEVNULL))
+    assert total(cold) <= 6, cold
+    assert set(cold) <= {"FIND_FIRST2", "FIND_NEXT2", "FIND_CLOSE2"}
+    again = wire.cost(lambda: subprocess.run(["ls", "-ln", str(wire.path)], check=True, stdout=subprocess.DEVNULL))
+    assert again == {}
+    assert wire.cost(lambda: [entry.stat() for entry in os.scandir(wire.path)]) == {}
+
+
+def test_a_name_that_a_fresh_listing_does_not_hold(wire: Wire) -> None:
+    (wire.behind / "f").write_bytes(b"x")
+    os.listdir(wire.path)
+
+    def look() -> None:
+        for name in ("absent", "also absent", "f2"):
+            with fails(errno.ENOENT):
+                os.open(wire.path / name, os.O_RDONLY)
+
+    assert wire.cost(look) == {}
+
+
+def test_open_read_close(wire: Wire) -> None:
+    (wire.behind / "f").write_bytes(b"x" * 60_000)
+    (wire.path / "f").stat()
+    warm = wire.cost((wire.path / "f").read_bytes)
+    assert total(warm, asynchronous=("CLOSE",)) <= 3, warm  # open, read; the end of the file may be asked for
+
+
+def test_chmod(wire: Wire) -> None:
+    (wire.behind / "f").write_bytes(b"x")
+    (wire.path / "f").stat()
+    cost = wire.cost(lambda: (wire.path / "f").chmod(0o444))
+    assert cost == {"SET_PATH_INFORMATION": 1}
+
+
+def test_utime(wire: Wire) -> None:
+    (wire.behind / "f").write_bytes(b"x")
+    (wire.path / "f").stat()
+    cost = wire.cost(lambda: os.utime(wire.path / "f", ns=(10**18, 10**18)))
+    assert cost == {"SET_PATH_INFORMATION": 1}
+
+
+def test_mkdir_and_rmdir(wire: Wire) -> None:
+    os.listdir(wire.path)
+    cost = wire.cost((wire.path / "d").mkdir)
+    assert total(cost) == (1 if wire.unix else 2), cost  # without the extensions its attributes are asked for
+    wire.path.stat()  # the directory has changed, and the kernel wants to know its mode anew
+    cost = wire.cost((wire.path / "d").rmdir)
+    assert total(cost) == 1, cost
+
+
+def test_unlink(wire: Wire) -> None:
+    (wire.behind / "f").write_bytes(b"x")
+    (wire.path / "f").stat()
+    cost = wire.cost((wire.path / "f").unlink)
+    assert total(cost) == 1, cost
+
+
+def test_rename_over_a_file(wire: Wire) -> None:
+    for name in ("old", "new"):
+        (wire.behind / name).write_bytes(name.encode())
+    os.listdir(wire.path)
+    [(wire.path / name).stat() for name in ("old", "new")]
+    cost = wire.cost(lambda: (wire.path / "new").rename(wire.path / "old"))
+    assert total(cost) == 1, cost
+    assert (wire.behind / "old").read_bytes() == b"new"
+
+
+def test_create_write_close(wire: Wire) -> None:
+    os.listdir(wire.path)
+    cost = wire.cost(lambda: (wire.path / "f").write_bytes(b"x" * 4096))
+    assert total(cost, asynchronous=("CLOSE",)) <= (2 if wire.unix else 3), cost  # smbd does not tell the file's id
+
+
+def test_sequential_read_and_write_use_large_requests(wire: Wire) -> None:
+    size = 8 << 20
+    content = pattern(size)  # memory that was never touched the kernel would pass on page by page
+    write = wire.cost(lambda: (wire.path / "f").write_bytes(content))
+    assert write["WRITE_ANDX"] <= size // (32 << 10), write
+    read = wire.cost((wire.path / "f").read_bytes)
+    assert read["READ_ANDX"] <= size // (60 << 10) + 2, read
+
+
+def test_without_cache_each_stat_asks(samba: Smbd, tap: Tap, mount: Callable[..., Mount]) -> None:
+    made = mount(samba, port=tap.port, actimeo=0)
+    (made.path / "hello.txt").stat()
+    with tap.counted() as cost:
+        for _ in range(3):
+            (made.path / "hello.txt").stat()
+    assert 3 <= total(cost) <= 9, cost  # the root, the name, and the file that it names
