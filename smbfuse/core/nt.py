@@ -346,7 +346,10 @@ class NtBackend:
         whose names begin with a dot.
         """
         (old_dir, old_name), (new_dir, name) = split(old, self.style), split(new, self.style)
-        if replace and old_dir == new_dir and not old_name.startswith(".") and await self._replace(old, name):
+        # To another spelling of the same name smbd 4.17 answers well to FileRenameInformation, and does nothing.
+        other_name = self.style.key(old_name) != self.style.key(name)
+        within = old_dir == new_dir and other_name and not old_name.startswith(".")
+        if replace and within and await self._replace(old, name):
             return
         try:
             await self.tree.rename(old, new)
