@@ -382,16 +382,23 @@ class NtBackend:
                     return False
                 if exc.status not in UNKNOWN_LEVEL:
                     raise
-                self._path_rename = False
-        own, _ = await self.tree.create(old, access=DELETE | FILE_READ_ATTRIBUTES, disposition=FILE_OPEN)
+        replaced = await self._replace_by_fid(old, info)
+        # Only now is it known that the level was refused, and not this name (STATUS_INVALID_PARAMETER may be either).
+        self._path_rename = self._path_rename and not replaced
+        return replaced
+
+    async def _replace_by_fid(self, old: ServerPath, info: FileRenameInformation) -> bool:
+        """The same by an open of its own; False also where there is none to be had, as of a symbolic link on smbd."""
         try:
-            await self.tree.set_file(own.fid, info)
+            own, _ = await self.tree.create(old, access=DELETE | FILE_READ_ATTRIBUTES, disposition=FILE_OPEN)
+            try:
+                await self.tree.set_file(own.fid, info)
+            finally:
+                own.close_soon()
         except StatusError as exc:
-            if exc.status != STATUS_NO_SUCH_FILE and exc.status not in UNKNOWN_LEVEL:
+            if exc.status != STATUS_OBJECT_NAME_NOT_FOUND and exc.status not in UNKNOWN_LEVEL:
                 raise
             return False
-        finally:
-            own.close_soon()
         return True
 
     async def _set_aside(self, source: ServerPath, new: ServerPath) -> bool:
