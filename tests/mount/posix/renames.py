@@ -99,11 +99,12 @@ def onto_itself(place: Place) -> None:
 
 @check()
 def to_another_case(place: Place) -> None:
+    """Where both names are one file's the kernel does nothing, as rename(2) says, and does not even tell us."""
     (place.path / "readme").write_bytes(b"x")
     (place.path / "readme").rename(place.path / "README")
-    assert listing(place.path) == ["README"]
+    assert listing(place.path) == os.listdir(place.behind)
+    assert listing(place.path) in (["README"], *([] if place.unix else [["readme"]]))
     assert (place.path / "README").read_bytes() == b"x"
-    assert os.listdir(place.behind) == ["README"]
 
 
 @check()
