@@ -375,8 +375,8 @@ def errno_of(status: int, operation: str = "") -> int:
     """The errno for a status with which a server refused `operation`.
 
     Operations are named by their system calls, as the core's methods: lookup, getattr, setattr, open, create, read,
-    write, flush, fsync, mkdir, rmdir, unlink, rename, readdir, statfs, symlink, link, readlink, truncate, setlk,
-    getxattr.
+    write, flush, fsync, mkdir, rmdir, unlink, rename, readdir, statfs, symlink, link, readlink, truncate, getlk,
+    setlk, flock, getxattr.
     A status without a place in the tables gives EIO and is logged, once each.
     """
     special = _EXCEPTIONS.get((operation, status))

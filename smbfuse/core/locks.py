@@ -7,6 +7,9 @@ fcntl and flock locks are independent of each other on Linux. At the server a fl
 has data (`FileLocks.union`), which fcntl locks never touch: a lock to the end of the file stops before it. Clients
 that make a flock a lock of the whole file (cifs.ko) include that byte, so theirs and ours do exclude each other.
 
+Where a server refuses one FID that may do all (write-only files, say), a file has two, and mandatory locks held by the
+one keep the other from reading and writing: EACCES, also on this machine.
+
 The kernel's page cache is dropped when the server gives us a lock: what another machine wrote under its lock must be
 seen under ours.
 """
@@ -318,10 +321,10 @@ class LockCalls(Vfs):
         if locks.server is not None and locks.server.held != (wanted := locks.union()):
             await locks.server.change(wanted, wanted)
 
-    async def _resync(self, inode: Inode) -> None:
-        with self._used(inode) as locks:
-            async with self._alone(locks, None):
-                await self._match(locks)
+    async def _resync(self, locks: FileLocks) -> None:
+        """A lock was granted after its request's deadline; perhaps the last other lock is gone meanwhile."""
+        async with self._alone(locks, None):
+            await self._match(locks)
 
     # --- keeping
 
@@ -392,7 +395,7 @@ class LockCalls(Vfs):
         """Let the locks have a share in a FID for as long as there are any; `share` is one that would do."""
         if locks.server is None:
             kind = PosixLocks if self.backend.posix_locks else MandatoryLocks
-            locks.server = kind(share.file, lambda: self._settler.soon(partial(self._resync, locks.inode)))
+            locks.server = kind(share.file, lambda: self._settler.soon(partial(self._resync, locks)))
             locks.share = share
             locks.end = END if share.file.tree.session.limits.has(CAP_LARGE_FILES) else _END_32
             return locks.server

@@ -35,7 +35,9 @@ OPERATIONS = frozenset(
         "link",
         "readlink",
         "truncate",
+        "getlk",
         "setlk",
+        "flock",
         "getxattr",
     ]
 )

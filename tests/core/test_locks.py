@@ -317,6 +317,22 @@ async def test_the_page_cache_is_dropped_under_a_new_lock(pair: tuple[Handle, Ha
     assert dropped == [one.inode]
 
 
+async def test_locks_on_several_files_at_once(place: Place) -> None:
+    """smbd counts POSIX locks by owner, and ends where one owner lets go of the second of two files."""
+    names = ["a", "b", "c"]
+    for name in names:
+        place.put(name)
+    handles = [await place.one.open(name) for name in names]
+    for handle in handles:
+        assert await handle.locks(WRITE, 0, 10)
+    for handle in reversed(handles):
+        await handle.lock(NONE, 0, 10)
+        assert await handle.locks(READ, 5, 6)
+    for handle in handles:
+        await handle.release()
+    assert (await place.one.files.statfs()).unit > 0, "the server is still there"
+
+
 # --- waiting
 
 
