@@ -126,7 +126,7 @@ async def _mounted(operations: Operations, mount: MountSettings, ready: Callable
 
 def _tell_local_locks(mount: MountSettings) -> None:
     if mount.brl and not extra.passed() >= extra.LOCKS:
-        log.info("byte-range locks hold on this machine only: %s", native.REASON or "the kernel passes none")
+        log.warning("byte-range locks hold on this machine only: %s", native.REASON or "the kernel passes none")
 
 
 async def _answer_kernel(scope: trio.CancelScope) -> None:
