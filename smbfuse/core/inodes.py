@@ -43,6 +43,8 @@ class Inode:
 
     The last one is used for paths.
     """
+    linked: bool = False
+    """Whether we gave it a further name: then the names known count, where the server does not tell how many it has."""
     lookups: int = 0
     """How often the kernel was told of it; it is forgotten at 0."""
     handles: int = 0

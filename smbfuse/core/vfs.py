@@ -140,7 +140,7 @@ class Vfs:
         shown = self.owners.stat(attrs)
         if hidden := self.silly.names_of(inode):
             shown = shown._replace(nlink=max(attrs.nlink - hidden, 0))
-        elif not attrs.is_dir and shown.nlink < len(inode.names):
+        elif inode.linked and attrs.dos is not None and shown.nlink < len(inode.names):
             shown = shown._replace(nlink=len(inode.names))  # NT searches do not tell
         return Entry(inode.number, shown, entry_timeout, attr_timeout)
 
@@ -304,6 +304,7 @@ class Vfs:
 
         async def work() -> Entry:
             await self.backend.link(old, path)
+            inode.linked = True
             self.cache.changed(inode)
             return await self._made(parent, name, None, self.cache.now())
 
