@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
+from smbfuse.client.tree import ServerPath
 from smbfuse.core.attrs import Attributes, OwnerPolicy, Stat, count_links
 from smbfuse.core.backend import Backend, Change, Space, server_path
 from smbfuse.core.errno_map import as_oserror
@@ -38,7 +39,6 @@ from smbfuse.wire.const import FILE_ATTRIBUTE_READONLY
 
 if TYPE_CHECKING:
     from smbfuse.client.openfile import OpenFile
-    from smbfuse.client.tree import ServerPath
     from smbfuse.core.settle import Settler
     from smbfuse.settings import MountSettings
 
@@ -232,7 +232,8 @@ class Vfs:
         if before is None and change.permissions is not None:
             before = await self._refresh(inode)
         file = self.opens.of(inode, write=True)
-        path = self.path(inode)
+        nameless = inode.deleted and not self.silly.names_of(inode)
+        path = ServerPath("") if nameless else self.path(inode)  # then there is nothing but the open file
 
         async def work() -> None:
             try:
