@@ -13,6 +13,7 @@ interrupt means may not, that is `interrupts.py`; nor what the further requests 
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -148,6 +149,7 @@ def install_stall_timer() -> None:
     """
     signal.signal(signal.SIGALRM, lambda _signum, _frame: None)
     signal.setitimer(signal.ITIMER_REAL, STALL_BOUND, STALL_BOUND)
+    atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)  # Python forgets its handler first: SIGALRM would kill
 
 
 def mend(interrupt: Callable[[int], object]) -> None:
