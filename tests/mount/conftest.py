@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.mount import PROGRAM
 
+pytest.register_assert_rewrite("tests.mount.posix")  # so that its failed checks show their values
+
 REPOSITORY = Path(__file__).parents[2]
 HELPERS = (Path("/sbin/mount.smbfuse"), Path("/sbin/mount.fuse.smbfuse"))
 

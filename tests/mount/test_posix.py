@@ -12,12 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.mount.posix import CHECKS, Check, Place
 from tests.samba.smbd import Share, Smbd
 from tests.support.mount import Mount
-
-pytest.register_assert_rewrite("tests.mount.posix")  # so that failed checks show their values
-
-from tests.mount.posix import CHECKS, Check, Place  # noqa: E402
 
 pytestmark = [pytest.mark.samba, pytest.mark.fuse]
 
