@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -281,6 +282,17 @@ class OpenFile:
             self.closed = True
             self.tree.opens.pop(self.fid, None)
             (await self.tree.request(CloseRequest(fid=self.fid), urgent=True, surely=True)).check(self.path)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Close it again if the block fails: then nobody will know of it."""
+        done = False
+        try:
+            yield
+            done = True
+        finally:
+            if not done:
+                self.close_soon()
 
     def close_when_idle(self) -> None:
         """Close in the background as soon as no read or write is under way: another FID takes over."""

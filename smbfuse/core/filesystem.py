@@ -90,11 +90,13 @@ class FileSystem(XattrCalls, LockCalls):
 
         async def work() -> tuple[int, Entry]:
             file, attrs = await self.backend.create(path, read, write, permissions, exclusive, truncate)
-            entry = await self._made(parent, name, attrs, asked)
-            inode = self.inodes.get(entry.number)
-            if truncate:
-                self.cache.changed(inode)  # it may have been there before
-            return self._add(inode, await self.opens.adopt(inode, file, read, write), flags), entry
+            with file.kept():
+                entry = await self._made(parent, name, attrs, asked)
+                inode = self.inodes.get(entry.number)
+                if truncate:
+                    self.cache.changed(inode)  # it may have been there before
+                share = await self.opens.adopt(inode, file, read, write)
+            return self._add(inode, share, flags), entry
 
         return await self._change_names(parent, work, self._unwanted_file)
 

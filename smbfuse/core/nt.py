@@ -237,10 +237,11 @@ class NtBackend:
             attributes=FILE_ATTRIBUTE_NORMAL if permissions & 0o200 else FILE_ATTRIBUTE_READONLY,
         )
         made = answer.create_disposition == FILE_CREATED
-        if truncate and not made and answer.end_of_file:
-            await self.tree.set_file(file.fid, FileEndOfFileInfo(end_of_file=0))
-            answer.end_of_file = 0
-        return file, from_nt(answer, answer.create_time, file_id=await self._file_id(file, answer))
+        with file.kept():
+            if truncate and not made and answer.end_of_file:
+                await self.tree.set_file(file.fid, FileEndOfFileInfo(end_of_file=0))
+                answer.end_of_file = 0
+            return file, from_nt(answer, answer.create_time, file_id=await self._file_id(file, answer))
 
     async def _file_id(self, file: OpenFile, answer: object) -> int:
         """The file's number; smbd 4.17 leaves it out of the answer to an open, so it has to be asked for."""

@@ -33,20 +33,28 @@ class Settler:
         """
         done = trio.Event()
         result: list[outcome.Outcome[T]] = []
-        abandoned = False
+        abandoned = taken = False
 
         async def task() -> None:
             # An error belongs to the caller, not to the nursery, which it would end with all that runs there.
             result.append(await outcome.acapture(work))
             done.set()
-            if abandoned and undo is not None and isinstance(result[0], outcome.Value):
+            if abandoned:
+                discard()
+
+        def discard() -> None:
+            if undo is not None and isinstance(result[0], outcome.Value):
                 undo(result[0].value)
 
         self._nursery.start_soon(task)
         try:
             await done.wait()
+            taken = True
         finally:
-            abandoned = not done.is_set()
+            if not taken:
+                abandoned = True
+                if result:  # it came in the moment of the cancellation
+                    discard()
         return result[0].unwrap()
 
     def soon(self, work: Callable[[], Awaitable[object]]) -> None:

@@ -147,9 +147,11 @@ class UnixBackend(NtBackend):
         if basic is None:
             raise RemoteProtocolError("a POSIX open was answered without the attributes asked for")
         attrs = from_unix(basic)
+        file = self.tree.opened(answer.fid, path)
         if answer.create_action == FILE_CREATED:
-            await self._insist(path, attrs, permissions)
-        return self.tree.opened(answer.fid, path), attrs
+            with file.kept():
+                await self._insist(path, attrs, permissions)
+        return file, attrs
 
     async def _insist(self, path: ServerPath, attrs: Attributes, permissions: int) -> None:
         """Samba's `create mask` takes bits away from what is new, but not from what is changed afterwards."""
