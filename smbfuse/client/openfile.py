@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from smbfuse.client.sizes import pieces
-from smbfuse.errors import RemoteProtocolError, SmbfuseError
+from smbfuse.errors import ConnectionLost, RemoteProtocolError, SmbfuseError
 from smbfuse.ntstatus import STATUS_END_OF_FILE, is_error
 from smbfuse.wire.const import (
     CAP_LARGE_FILES,
@@ -37,7 +37,7 @@ from smbfuse.wire.unixlevels import PosixLock
 if TYPE_CHECKING:
     from smbfuse.client.tree import Tree
     from smbfuse.proto.events import Response
-    from smbfuse.wire.codec import Buffer
+    from smbfuse.wire.codec import Body, Buffer
 
 
 _POSIX_OWNERS: Final = 0x1_0000
@@ -112,6 +112,10 @@ class OpenFile:
     busy: int = 0
     """Reads and writes under way."""
     _close_next: bool = False
+    _due: int = 0
+    """Reads and writes whose answers are to come, also those whose callers are gone."""
+    _quiet: trio.Event | None = None
+    """Set when none is due any more, for a close that waits for that."""
 
     # --- reading
 
@@ -150,7 +154,7 @@ class OpenFile:
         return found
 
     async def _read_once(self, offset: int, size: int) -> Buffer:
-        response = await self.tree.request(
+        response = await self._transfer(
             ReadAndXRequest(
                 fid=self.fid,
                 offset_low=offset & 0xFFFF_FFFF,
@@ -196,7 +200,7 @@ class OpenFile:
             view, offset = view[count:], offset + count
 
     async def _write_once(self, offset: int, view: memoryview) -> int:
-        response = await self.tree.request(
+        response = await self._transfer(
             WriteAndXRequest(
                 fid=self.fid, offset_low=offset & 0xFFFF_FFFF, offset_high=offset >> 32, remaining=0, data=view
             )
@@ -209,6 +213,31 @@ class OpenFile:
         if count == 0:
             raise OSError(errno.ENOSPC, "the server wrote nothing and gave no reason")
         return count
+
+    async def _transfer(self, body: Body) -> Response:
+        """A read or write, of which account is kept until it is answered, whoever waits for that."""
+        sent = over = False
+
+        def out(_: Callable[[], None]) -> None:
+            nonlocal sent
+            sent = True
+
+        self._due += 1
+        try:
+            response = await self.tree.request(body, on_late=self._answered, on_sent=out)
+            over = True
+            return response
+        except ConnectionLost:
+            over = True
+            raise
+        finally:
+            if over or not sent:
+                self._answered()
+
+    def _answered(self, _: Response | None = None) -> None:
+        self._due -= 1
+        if not self._due and self._quiet is not None:
+            self._quiet.set()
 
     async def flush(self) -> None:
         """Have the server put the file's data on its disk. [MS-CIFS] 2.2.4.6."""
@@ -277,11 +306,27 @@ class OpenFile:
     # --- the end
 
     async def close(self) -> None:
-        """Close the FID. A cancelled close is sent all the same."""
-        if not self.closed:
-            self.closed = True
-            self.tree.opens.pop(self.fid, None)
-            (await self.tree.request(CloseRequest(fid=self.fid), urgent=True, surely=True)).check(self.path)
+        """Close the FID. A cancelled close is sent all the same.
+
+        Not while reads or writes of killed callers are under way: smbd 4.17.12 crashes on the close of a FID whose
+        reads it has in its hands (close_file_free called from an immediate event, of a FID that is gone).
+        """
+        if self.closed:
+            return
+        self.closed = True
+        self.tree.opens.pop(self.fid, None)
+        if self._due:
+            self._quiet = trio.Event()
+            self.tree.session.connection.spawn(self._close_when_quiet, self._quiet)
+        else:
+            await self._close()
+
+    async def _close_when_quiet(self, quiet: trio.Event) -> None:
+        await quiet.wait()
+        await self._close()
+
+    async def _close(self) -> None:
+        (await self.tree.request(CloseRequest(fid=self.fid), urgent=True, surely=True)).check(self.path)
 
     @contextmanager
     def kept(self) -> Iterator[None]:

@@ -23,6 +23,7 @@ from smbfuse.core.vfs import Entry
 from smbfuse.settings import MountSettings
 from smbfuse.wire.const import (
     SMB_COM_NT_CREATE_ANDX,
+    SMB_COM_READ_ANDX,
     SMB_COM_RENAME,
     SMB_COM_TRANSACTION2,
     SMB_UNIQUE_FILE_NAME,
@@ -231,6 +232,25 @@ async def test_a_killed_open_leaves_no_fid() -> None:
         answer.set()
         await trio.testing.wait_all_tasks_blocked()
         assert m.tree.opens == {}
+        assert m.server.tap.requests["CLOSE"] == 1
+        assert_idle(m.tree)
+
+
+async def test_a_close_waits_for_the_reads_of_killed_callers() -> None:
+    """smbd 4.17 crashes on the close of a FID whose reads it has in its hands."""
+    async with mounted() as m:
+        handle = await m.files.open((await m.files.lookup(ROOT, b"a.txt")).number, os.O_RDONLY)
+        answer = trio.Event()
+        m.server.script.once(held(answer), command=SMB_COM_READ_ANDX)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(m.files.read, handle, 0, 3)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        await m.files.release(handle)
+        await trio.testing.wait_all_tasks_blocked()
+        assert m.server.tap.requests["CLOSE"] == 0
+        answer.set()
+        await trio.testing.wait_all_tasks_blocked()
         assert m.server.tap.requests["CLOSE"] == 1
         assert_idle(m.tree)
 
