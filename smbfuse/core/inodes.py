@@ -72,6 +72,8 @@ class InodeTable:
         self._key = key
         self._by_number: dict[int, Inode] = {root.number: root}
         self._by_name: dict[tuple[int, str], Inode] = {}
+        self._by_file_id: dict[int, Inode] = {}
+        """The newest inode with this id of the server's, snapshots left out."""
 
     def __len__(self) -> int:
         return len(self._by_number)
@@ -123,30 +125,38 @@ class InodeTable:
         snapshot = parent.snapshot or is_snapshot(name)
         known = self.find(parent, name)
         if known is not None:
-            if known.kind == attrs.kind and self._same(known, attrs, parent, name):
+            if self._same(known, attrs):
                 self.link(known, parent, name)
                 return known
             self.unlink(parent, name)
-        number = self._number(parent, name, attrs, snapshot)
-        inode = self._by_number.get(number)
+        inode = None if snapshot else self._by_another_name(attrs)
         if inode is None:
-            inode = Inode(number, attrs.kind, attrs.file_id, snapshot)
-            self._by_number[number] = inode
+            inode = Inode(self._number(parent, name, attrs, snapshot), attrs.kind, attrs.file_id, snapshot)
+            self._by_number[inode.number] = inode
+            if attrs.file_id > ROOT and not snapshot:
+                self._by_file_id[attrs.file_id] = inode
         self.link(inode, parent, name)
         return inode
 
-    def _same(self, known: Inode, attrs: Attributes, parent: Inode, name: str) -> bool:
-        """Whether a known inode is what the server describes: it has the id, or the number that this would get."""
-        if known.file_id > ROOT and attrs.file_id > ROOT:
-            return known.file_id == attrs.file_id
-        return known.number in self._candidates(parent, name, attrs, known.snapshot)
+    def _by_another_name(self, attrs: Attributes) -> Inode | None:
+        """The known inode that these attributes are a hard link of. A directory has one name only.
+
+        A deleted file whose id was given again is another file, and so is one of another kind.
+        """
+        other = self._by_file_id.get(attrs.file_id)
+        if other is None or other.deleted or other.kind != attrs.kind or attrs.is_dir:
+            return None
+        return other
+
+    @staticmethod
+    def _same(known: Inode, attrs: Attributes) -> bool:
+        """Whether a known inode is what the server describes under its name; without ids nothing tells otherwise."""
+        told = known.file_id > ROOT and attrs.file_id > ROOT
+        return known.kind == attrs.kind and (not told or known.file_id == attrs.file_id)
 
     def is_another(self, inode: Inode, attrs: Attributes) -> bool:
         """Whether the server now describes another file than this inode: of another kind, or with another id."""
-        if attrs.kind != inode.kind:
-            return True
-        told = attrs.file_id > ROOT and not inode.snapshot and inode is not self.root
-        return told and inode.number != attrs.file_id and inode.number < _MADE_UP
+        return inode is not self.root and not self._same(inode, attrs)
 
     def _candidates(self, parent: Inode, name: str, attrs: Attributes, snapshot: bool) -> Iterable[int]:
         """Numbers for this file, best first."""
@@ -156,23 +166,14 @@ class InodeTable:
         yield _hashed(f"{path}\0{attrs.file_id}" if attrs.file_id > ROOT else path)
 
     def _number(self, parent: Inode, name: str, attrs: Attributes, snapshot: bool) -> int:
-        """The best number that does not make two different files one."""
+        """The best number that no other inode has."""
         for number in self._candidates(parent, name, attrs, snapshot):
-            other = self._by_number.get(number)
-            if other is None or self._may_share(other, attrs):
+            if number not in self._by_number:
                 return number
         salt = 0
         while (number := _hashed(f"{parent.number}\0{name}\0{attrs.file_id}\0{salt}")) in self._by_number:
             salt += 1
         return number
-
-    @staticmethod
-    def _may_share(other: Inode, attrs: Attributes) -> bool:
-        """Whether a second name may belong to a known inode: a hard link of a file. A directory has one name only.
-
-        A deleted file whose id was given again is another file, and so is one of another kind.
-        """
-        return not other.deleted and other.kind == attrs.kind and not attrs.is_dir
 
     def link(self, inode: Inode, parent: Inode, name: str) -> None:
         """Give `inode` a further name, which becomes the one it is reached by."""
@@ -225,6 +226,8 @@ class InodeTable:
         if inode.lookups or inode.handles or inode.children or inode is self.root:
             return
         self._by_number.pop(inode.number, None)
+        if self._by_file_id.get(inode.file_id) is inode:
+            del self._by_file_id[inode.file_id]
         names, inode.names = inode.names, {}
         for key, (parent, _) in names.items():
             del self._by_name[key]

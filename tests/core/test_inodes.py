@@ -1,0 +1,72 @@
+"""Inode numbers: equal means the same file, and nothing else."""
+
+from __future__ import annotations
+
+import stat
+
+from smbfuse.core.attrs import Attributes
+from smbfuse.core.inodes import ROOT, Inode, InodeTable
+
+
+def table() -> InodeTable:
+    return InodeTable(Inode(ROOT, stat.S_IFDIR), str)
+
+
+def described(file_id: int, kind: int = stat.S_IFREG) -> Attributes:
+    return Attributes(kind=kind, size=0, allocated=0, atime_ns=0, mtime_ns=0, ctime_ns=0, file_id=file_id)
+
+
+def known(inodes: InodeTable, name: str, file_id: int, kind: int = stat.S_IFREG) -> Inode:
+    inode = inodes.enter(inodes.root, name, described(file_id, kind))
+    inode.lookups += 1
+    return inode
+
+
+def test_the_servers_id_is_the_number() -> None:
+    assert known(table(), "a", 4711).number == 4711
+
+
+def test_names_of_one_file_are_one_inode() -> None:
+    inodes = table()
+    assert known(inodes, "a", 4711) is known(inodes, "b", 4711)
+
+
+def test_names_of_one_file_are_one_inode_also_where_its_id_was_used_before() -> None:
+    inodes = table()
+    gone = known(inodes, "old", 4711)
+    inodes.unlink(inodes.root, "old")  # the kernel has not forgotten it yet
+    first, second = known(inodes, "first", 4711), known(inodes, "second", 4711)
+    assert first is second
+    assert first.number != gone.number
+    inodes.forget(gone.number, 1)
+    assert known(inodes, "third", 4711) is first
+
+
+def test_directories_never_share() -> None:
+    inodes = table()
+    assert known(inodes, "a", 4711, stat.S_IFDIR) is not known(inodes, "b", 4711, stat.S_IFDIR)
+
+
+def test_without_ids_a_name_that_was_left_is_another_file() -> None:
+    inodes = table()
+    moved = known(inodes, "a", 0)
+    inodes.rename(inodes.root, "a", inodes.root, "b")
+    assert known(inodes, "a", 0) is not moved
+    assert known(inodes, "b", 0) is moved
+
+
+def test_a_snapshot_of_a_file_is_not_the_file() -> None:
+    inodes = table()
+    present = known(inodes, "a", 4711)
+    token = inodes.enter(inodes.root, "@GMT-2026.11.01-12.00.00", described(4710, stat.S_IFDIR))
+    past = inodes.enter(token, "a", described(4711))
+    assert past.number != present.number
+    assert past.snapshot
+
+
+def test_the_number_is_the_same_after_everything_was_forgotten() -> None:
+    inodes = table()
+    before = known(inodes, "a", 0).number
+    inodes.forget(before, 1)
+    assert len(inodes) == 1
+    assert known(inodes, "a", 0).number == before
