@@ -36,10 +36,10 @@ _MISSING = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Let SIGTERM end the run as Ctrl-C does, so that servers and mounts are taken down."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # Started in the background by a shell: the programs that we interrupt would inherit that they cannot be.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    """Let SIGTERM end the run as Ctrl-C does, so that servers and mounts are taken down."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
