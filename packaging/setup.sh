@@ -3,7 +3,8 @@
 #   1. Debian packages that are missing (apt-get as root; as a user sudo is called for this step only),
 #   2. .venv with the pinned Python packages (packaging/*.lock, checked by hash),
 #   3. smbfuse itself in .venv, editable, with its native module.
-# Does nothing, offline too, when all is there. `setup.sh bench` adds what only the benchmarks compare with.
+# Does nothing, offline too, when all is there. `setup.sh bench` adds what only the benchmarks compare with, `setup.sh
+# programs` what only the long runs of other people's programs need.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # One at a time: two runs of make in one checkout would fill .venv together.
@@ -14,9 +15,14 @@ packages=(
     fuse3 libfuse3-dev pkg-config                # FUSE and what pyfuse3 is built with
     gcc libc6-dev python3 python3-dev python3-venv
     samba samba-vfs-modules smbclient            # the real server of tests and demo (snapshots are a VFS module), its client
-    rsync                                        # a demanding user of file systems, in the tests
+    cifs-utils acl                               # getcifsacl and getfacl, which tests run on the mount
+    git rsync sqlite3 tar unzip vim-tiny zip     # demanding users of file systems, in the tests
+    faketime                                     # a server whose clock is wrong
 )
-[ "${1:-}" = bench ] && packages+=(smbnetfs)
+case ${1:-} in
+    bench) packages+=(smbnetfs) ;;
+    programs) packages+=(fio stress-ng) ;;
+esac
 stamp=.venv/smbfuse-setup.stamp
 
 say() { printf 'setup: %s\n' "$*"; }
