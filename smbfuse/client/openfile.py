@@ -305,8 +305,8 @@ class OpenFile:
 
     # --- the end
 
-    async def close(self) -> None:
-        """Close the FID. A cancelled close is sent all the same.
+    async def close(self, *, quiet: bool = False) -> None:
+        """Close the FID. A cancelled close is sent all the same. `quiet`: return only when it is closed.
 
         Not while reads or writes of killed callers are under way: smbd 4.17.12 crashes on the close of a FID whose
         reads it has in its hands (close_file_free called from an immediate event, of a FID that is gone).
@@ -315,11 +315,14 @@ class OpenFile:
             return
         self.closed = True
         self.tree.opens.pop(self.fid, None)
-        if self._due:
-            self._quiet = trio.Event()
-            self.tree.session.connection.spawn(self._close_when_quiet, self._quiet)
-        else:
+        if not self._due:
             await self._close()
+            return
+        self._quiet = trio.Event()
+        if quiet:
+            await self._close_when_quiet(self._quiet)
+        else:
+            self.tree.session.connection.spawn(self._close_when_quiet, self._quiet)
 
     async def _close_when_quiet(self, quiet: trio.Event) -> None:
         await quiet.wait()

@@ -72,6 +72,9 @@ class Backend(Protocol):
 
     async def stat_open(self, file: OpenFile) -> Attributes: ...
 
+    async def file_id(self, file: OpenFile) -> int:
+        """The server's number of the file, 0 if it has none."""
+
     def list(self, path: ServerPath) -> Pages: ...
 
     async def open(self, path: ServerPath, read: bool, write: bool) -> OpenFile: ...

@@ -46,19 +46,14 @@ class FileSystem(XattrCalls, LockCalls):
 
     async def _open(self, inode: Inode, flags: int) -> int:
         read, write = _modes(flags)
-
-        async def opener(read: bool, write: bool) -> OpenFile:
-            return await self.backend.open(self.path(inode), read, write)
-
-        share = await self.opens.acquire(inode, read, write or bool(flags & os.O_TRUNC), opener)
+        share = await self.opens.acquire(inode, read, write or bool(flags & os.O_TRUNC), self.opener(inode))
         return self._add(inode, share, flags)
 
     async def _open_truncated(self, inode: Inode, flags: int) -> int:
         number = await self._open(inode, flags)
         done = False
         try:
-            file = self.handles.file(number).file
-            await file.tree.set_file(file.fid, FileEndOfFileInfo(end_of_file=0))
+            await self.handles.file(number).share.use(_truncate)
             self._note_times(inode, Change(size=0))
             done = True
         finally:
@@ -146,7 +141,7 @@ class FileSystem(XattrCalls, LockCalls):
 
         The kernel lets one write of an inode through at a time, so appends of this machine never mix.
         """
-        end = (await self.backend.stat_open(handle.file)).size
+        end = (await handle.share.use(self.backend.stat_open)).size
         await self.write_by_fid(handle, max(offset, end), data)
 
     @system_call
@@ -164,7 +159,7 @@ class FileSystem(XattrCalls, LockCalls):
         """Have the server bring the data to its disk."""
         handle = self.handles.file(handle_number)
         if handle.write:
-            await handle.file.flush()
+            await handle.share.use(_flush)
 
     @system_call
     async def release(self, handle_number: int) -> None:
@@ -184,6 +179,7 @@ class FileSystem(XattrCalls, LockCalls):
     async def _close(self, handle: FileHandle) -> None:
         try:
             await self.release_locks(handle)
+            await handle.share.present()
         finally:
             file = self.opens.release(handle.inode, handle.share)
         if file is not None:
@@ -203,3 +199,11 @@ class FileSystem(XattrCalls, LockCalls):
         for file in self.opens.files():
             await file.close()
         await self.silly.end()
+
+
+async def _truncate(file: OpenFile) -> None:
+    await file.tree.set_file(file.fid, FileEndOfFileInfo(end_of_file=0))
+
+
+async def _flush(file: OpenFile) -> None:
+    await file.flush()

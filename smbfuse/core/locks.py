@@ -19,7 +19,7 @@ from __future__ import annotations
 import errno
 import fcntl
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from smbfuse.client.openfile import OpenFile
     from smbfuse.core.handles import FileHandle
     from smbfuse.core.inodes import Inode
-    from smbfuse.core.opens import SharedOpen
+    from smbfuse.core.opens import Retake, SharedOpen
     from smbfuse.wire.codec import Buffer
 
 T = TypeVar("T")
@@ -132,6 +132,7 @@ class LockCalls(Vfs):
         self._waiting = 0
         """How many requests wait at the server now."""
         self.opens.moving = self._move_locks
+        self.opens.pausing = self._locks_aside
 
     # --- system calls
 
@@ -412,11 +413,8 @@ class LockCalls(Vfs):
             wanted.append((locks.share.read, locks.share.write))
         read, write = (any(each) for each in zip(*wanted, strict=True))
 
-        async def opener(read: bool, write: bool) -> OpenFile:
-            return await self.backend.open(self.path(handle.inode), read, write)
-
         try:
-            return await self.opens.acquire(handle.inode, read, write, opener)
+            return await self.opens.acquire(handle.inode, read, write, self.opener(handle.inode))
         except StatusError as exc:
             raise OSError(errno.EBADF, f"no FID for the lock: {exc}") from exc
 
@@ -439,11 +437,23 @@ class LockCalls(Vfs):
             del self._moving[inode]
             done.set()
 
+    @asynccontextmanager
+    async def _locks_aside(self, inode: Inode) -> AsyncIterator[Retake]:
+        """Ask nothing by the FIDs of this file, which are to be given back; the locks go with them."""
+        locks = self._locks.get(inode)
+        async with self._alone(locks, None) if locks is not None else nullcontext():
+
+            async def retake(old: OpenFile, new: OpenFile) -> None:
+                if locks is not None and locks.server is not None and locks.server.file is old:
+                    await locks.server.retake(new)
+
+            yield retake
+
     async def by_fid(self, handle: FileHandle, work: Callable[[OpenFile], Awaitable[T]]) -> T:
         """Read or write by the handle's FID; again where our own lock was in the way, on its move to another FID."""
         file = handle.file
         try:
-            return await work(file)
+            return await handle.share.use(work)
         except StatusError as exc:
             if exc.status not in CONFLICT:
                 raise
@@ -452,7 +462,7 @@ class LockCalls(Vfs):
                 await moving.wait()
             if handle.file is file:
                 raise
-        return await work(handle.file)
+        return await handle.share.use(work)
 
     async def write_by_fid(self, handle: FileHandle, offset: int, data: Buffer) -> None:
         """Write by the handle's FID, also where mandatory locks of our own are in the way.
@@ -470,13 +480,14 @@ class LockCalls(Vfs):
                 raise
             if not server.held.overlapping(whole):
                 raise
-            await self._settled(locks, partial(self._write_around, locks, server, handle.file, whole, memoryview(data)))
+            await self._settled(locks, partial(self._write_around, locks, server, handle, whole, memoryview(data)))
 
     async def _write_around(
-        self, locks: FileLocks, server: MandatoryLocks, file: OpenFile, whole: Span, data: memoryview
+        self, locks: FileLocks, server: MandatoryLocks, handle: FileHandle, whole: Span, data: memoryview
     ) -> None:
         """Write what is not locked shared, and of the rest only what would change: for that the lock must go aside."""
         async with self._alone(locks, None):
+            file = handle.file  # who holds the locks alone keeps the FIDs from being given back
             shared = [span for span in server.held.overlapping(whole) if span.mode == Mode.SHARED]
             free = Ranges([whole])
             for span in shared:

@@ -241,13 +241,12 @@ class NtBackend:
             if truncate and not made and answer.end_of_file:
                 await self.tree.set_file(file.fid, FileEndOfFileInfo(end_of_file=0))
                 answer.end_of_file = 0
-            return file, from_nt(answer, answer.create_time, file_id=await self._file_id(file, answer))
+            told = answer.file_id if isinstance(answer, NtCreateAndXExtendedResponse) else 0  # smbd 4.17 leaves it out
+            return file, from_nt(answer, answer.create_time, file_id=told or await self.file_id(file))
 
-    async def _file_id(self, file: OpenFile, answer: object) -> int:
-        """The file's number; smbd 4.17 leaves it out of the answer to an open, so it has to be asked for."""
-        told = answer.file_id if isinstance(answer, NtCreateAndXExtendedResponse) else 0
-        if told or not self._internal_info or self.find_level:
-            return told
+    async def file_id(self, file: OpenFile) -> int:
+        if not self._internal_info or self.find_level:
+            return 0
         try:
             return (await self.tree.query_file(file.fid, FileInternalInfo)).index_number
         except StatusError as exc:

@@ -3,25 +3,37 @@
 In SMB1 oplocks and byte-range locks belong to a FID, so a second open of our own would break our own oplock and be
 kept out by our own locks. A handle therefore holds a share in a FID; when more access is wanted than the FID has, a
 wider one takes its place under all the handles, and only where the server refuses that do two stand beside each other.
+A FID may also be given back for a while, where the server does nothing as long as the file is open (`OpenTable.aside`).
+So nobody keeps a FID: what is done by one is done in `SharedOpen.use`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import errno
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
 
-from smbfuse.errors import StatusError
+from smbfuse.errors import SmbfuseError, StatusError
 from smbfuse.ntstatus import STATUS_ACCESS_DENIED, STATUS_MEDIA_WRITE_PROTECTED, STATUS_SHARING_VIOLATION
 
 if TYPE_CHECKING:
     from smbfuse.client.openfile import OpenFile
     from smbfuse.core.inodes import Inode
 
+log: Final = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
 Opener = Callable[[bool, bool], Awaitable["OpenFile"]]
 """Opens the file at the server for (reading, writing)."""
+
+Retake = Callable[["OpenFile", "OpenFile"], Awaitable[None]]
+"""Takes what hung on a FID that is gone by the one that was opened in its place; raises if it cannot be had."""
 
 _REFUSED: Final = frozenset({STATUS_ACCESS_DENIED, STATUS_MEDIA_WRITE_PROTECTED, STATUS_SHARING_VIOLATION})
 """How a server refuses access that we wanted in advance; what the program asked for may be had all the same."""
@@ -29,12 +41,60 @@ _REFUSED: Final = frozenset({STATUS_ACCESS_DENIED, STATUS_MEDIA_WRITE_PROTECTED,
 
 @dataclass(slots=True, eq=False)
 class SharedOpen:
-    """A FID and what it may be used for. `file` changes when a wider FID takes its place: look at it anew each time."""
+    """A FID and what it may be used for. `file` changes when another takes its place: look at it anew each time."""
 
     file: OpenFile
     read: bool
     write: bool
     users: int = 0
+    lost: str = ""
+    """Why there is no FID any more, and never will be again."""
+    _away: trio.Event | None = None
+    """Set when the FID that was given back has been replaced, or is lost."""
+    _uses: int = 0
+    _unused: trio.Event | None = None
+
+    async def present(self) -> None:
+        """Wait while the FID is given back. OSError(ESTALE) if it is lost."""
+        while self._away is not None:
+            await self._away.wait()
+        if self.lost:
+            raise OSError(errno.ESTALE, self.lost)
+
+    async def use(self, work: Callable[[OpenFile], Awaitable[T]]) -> T:
+        """Do `work` by the FID, which stays until it is done. OSError(ESTALE) if it is lost."""
+        await self.present()
+        self._uses += 1
+        try:
+            return await work(self.file)
+        finally:
+            self._uses -= 1
+            if not self._uses and self._unused is not None:
+                self._unused.set()
+
+    async def give_back(self) -> None:
+        """Close the FID when it is not in use any more; who wants to use it waits for `replace` or `lose`."""
+        self._away = trio.Event()
+        if self._uses:
+            self._unused = trio.Event()
+            await self._unused.wait()
+            self._unused = None
+        await self.file.close(quiet=True)
+
+    def replace(self, file: OpenFile) -> None:
+        """Go on by this FID."""
+        self.file = file
+        self._return()
+
+    def lose(self, why: str) -> None:
+        """There is no FID to go on by."""
+        self.lost = why
+        self._return()
+
+    def _return(self) -> None:
+        away, self._away = self._away, None
+        if away is not None:
+            away.set()
 
     def covers(self, read: bool, write: bool) -> bool:
         """Whether a handle that wants this may share it."""
@@ -47,6 +107,7 @@ class _FileOpens:
     lock: trio.Lock = field(default_factory=trio.Lock)
     """Held while a FID is asked for, so that two handles opened at once do not get two."""
     waiting: int = 0
+    """Who holds the lock or waits for it: the entry is theirs, too."""
 
 
 class OpenTable:
@@ -56,16 +117,19 @@ class OpenTable:
         self._opens: dict[Inode, _FileOpens] = {}
         self.moving: Callable[[Inode, OpenFile, OpenFile], Awaitable[None]] | None = None
         """Called before a wider FID takes another's place: what hangs on the FID itself is to be moved."""
+        self.pausing: Callable[[Inode], AbstractAsyncContextManager[Retake]] | None = None
+        """Entered before FIDs are given back: nothing is to be asked by them until the end of it."""
+        self._exchange = trio.Lock()
 
     def __len__(self) -> int:
         return sum(len(opens.shared) for opens in self._opens.values())
 
-    def of(self, inode: Inode, *, write: bool = False) -> OpenFile | None:
+    def of(self, inode: Inode, *, write: bool = False) -> SharedOpen | None:
         """Some FID of this file (for writing), if it is open."""
         opens = self._opens.get(inode)
         if opens is None:
             return None
-        return next((share.file for share in opens.shared if share.write >= write), None)
+        return next((share for share in opens.shared if share.write >= write), None)
 
     def inodes(self) -> list[Inode]:
         """All inodes with a FID."""
@@ -77,15 +141,21 @@ class OpenTable:
 
     async def acquire(self, inode: Inode, read: bool, write: bool, opener: Opener) -> SharedOpen:
         """A share in a FID that may be used so; `opener` asks for one if there is none. Cancelled, it takes none."""
+        async with self._alone(inode) as opens:
+            share = _covering(opens, read, write)
+            if share is None:
+                share = await self._open(inode, opens, read, write, opener)
+            share.users += 1
+            return share
+
+    @asynccontextmanager
+    async def _alone(self, inode: Inode) -> AsyncIterator[_FileOpens]:
+        """Nobody else asks for FIDs of this file, or gives them back."""
         opens = self._opens.setdefault(inode, _FileOpens())
         opens.waiting += 1
         try:
             async with opens.lock:
-                share = _covering(opens, read, write)
-                if share is None:
-                    share = await self._open(inode, opens, read, write, opener)
-                share.users += 1
-                return share
+                yield opens
         finally:
             opens.waiting -= 1
             self._drop_empty(inode, opens)
@@ -104,20 +174,14 @@ class OpenTable:
 
     async def adopt(self, inode: Inode, file: OpenFile, read: bool, write: bool) -> SharedOpen:
         """A share in a FID that was just made, by creating the file; it may have been open already."""
-        opens = self._opens.setdefault(inode, _FileOpens())
-        opens.waiting += 1
-        try:
-            async with opens.lock:
-                share = _covering(opens, read, write)
-                if share is None:
-                    share = await self._put(inode, opens, file, read, write)
-                else:
-                    file.close_soon()
-                share.users += 1
-                return share
-        finally:
-            opens.waiting -= 1
-            self._drop_empty(inode, opens)
+        async with self._alone(inode) as opens:
+            share = _covering(opens, read, write)
+            if share is None:
+                share = await self._put(inode, opens, file, read, write)
+            else:
+                file.close_soon()
+            share.users += 1
+            return share
 
     async def _put(self, inode: Inode, opens: _FileOpens, file: OpenFile, read: bool, write: bool) -> SharedOpen:
         """Enter a new FID, in the place of one that it covers."""
@@ -143,9 +207,44 @@ class OpenTable:
         self._drop_empty(inode, opens)
         return share.file
 
+    # --- giving back for a while
+
+    @asynccontextmanager
+    async def aside(self, inodes: Iterable[Inode], reopen: Callable[[Inode], Opener]) -> AsyncIterator[None]:
+        """Have no FIDs of these files for the time of the block; at its end all are opened anew by `reopen`.
+
+        What wants to use one waits meanwhile. One that is not to be had again is lost, which a line in the log tells.
+        Not to be cancelled half way: for changes that run as tasks of the mount.
+        """
+        async with self._exchange, AsyncExitStack() as held:  # one at a time: each needs several files for itself
+            for inode in inodes:
+                opens = await held.enter_async_context(self._alone(inode))
+                retake = await held.enter_async_context(self.pausing(inode)) if self.pausing is not None else None
+                for share in opens.shared[:]:
+                    held.push_async_callback(_restore, share, reopen(inode), retake)
+                    await share.give_back()
+            yield
+
     def _drop_empty(self, inode: Inode, opens: _FileOpens) -> None:
         if not opens.shared and not opens.waiting:
             self._opens.pop(inode, None)
+
+
+async def _restore(share: SharedOpen, reopen: Opener, retake: Retake | None) -> None:
+    old = share.file
+    if not share.users:  # closed meanwhile
+        share.lose("closed")
+        return
+    try:
+        new = await reopen(share.read, share.write)
+        with new.kept():
+            if retake is not None:
+                await retake(old, new)
+    except (SmbfuseError, OSError) as exc:
+        log.warning("%s is lost to those who have it open: %s", old.path, exc)
+        share.lose("the file could not be opened again after it had to be closed")
+    else:
+        share.replace(new)
 
 
 def _covering(opens: _FileOpens, read: bool, write: bool) -> SharedOpen | None:

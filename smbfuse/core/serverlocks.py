@@ -62,6 +62,10 @@ class ServerLocks(abc.ABC):
         """Hold `wanted` and nothing else; False: another has a lock there, and we hold what came out of it."""
 
     @abc.abstractmethod
+    def _forget(self) -> None:
+        """Nothing is held any more."""
+
+    @abc.abstractmethod
     async def _carry_over(self, old: OpenFile, new: OpenFile) -> None:
         """Take what is held by `old` again by `new`."""
 
@@ -94,6 +98,14 @@ class ServerLocks(abc.ABC):
             log.debug("moving locks: %s", exc)
         if self.held != before:
             self._tell_lost()
+
+    async def retake(self, new: OpenFile) -> None:
+        """Hold the same by `new`: the FID that held it is gone, and the locks with it. StatusError if it cannot be."""
+        wanted, self.file = self.held.copy(), new
+        self._forget()
+        if not await self._reach(wanted, Wait(PATIENCE)):
+            self._tell_lost()
+            raise StatusError(STATUS_FILE_LOCK_CONFLICT, "LOCKING_ANDX", new.path)
 
 
 async def _granted(request: Callable[[], Awaitable[None]]) -> bool:
@@ -157,6 +169,9 @@ class MandatoryLocks(ServerLocks):
         for entry in sorted(self._entries, key=lambda span: span.mode):  # exclusive ones over shared ones
             found.set(entry)
         return found
+
+    def _forget(self) -> None:
+        self._entries = []
 
     async def change(self, wanted: Ranges, otherwise: Ranges, wait: Wait | None = None) -> bool:
         gives_up = bool(plan(self._entries, wanted).unlocks)
@@ -291,6 +306,9 @@ class PosixLocks(ServerLocks):
     @property
     def held(self) -> Ranges:
         return self._held
+
+    def _forget(self) -> None:
+        self._held = Ranges()
 
     async def _reach(self, wanted: Ranges, wait: Wait | None) -> bool:
         """What can be refused comes first."""

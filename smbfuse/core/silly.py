@@ -21,10 +21,10 @@ from smbfuse.errors import StatusError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from smbfuse.client.openfile import OpenFile
     from smbfuse.client.tree import ServerPath
     from smbfuse.core.backend import Backend
     from smbfuse.core.inodes import Inode, InodeTable
+    from smbfuse.core.opens import SharedOpen
 
 log: Final = logging.getLogger(__name__)
 
@@ -73,27 +73,27 @@ class Silly:
         inode: Inode | None,
         parent: Inode,
         path: ServerPath,
-        fid: Callable[[], OpenFile | None],
+        share: Callable[[], SharedOpen | None],
         then: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Take the name at `path`, in `parent`, from a file that is in use.
 
-        `fid` gives our FID of it, None when it is others who use it. `then` may put something else in its place; the
+        `share` gives our FID of it, None when it is others who use it. `then` may put something else in its place; the
         file gets its name back if that fails. StatusError.
         """
         async with self._lock:
-            hidden = await self._hide(inode if fid() else None, parent, path)
+            hidden = await self._hide(inode if share() else None, parent, path)
             done = False
             try:
                 if then is not None:
                     await then()
-                await self._doom(hidden, fid())
+                await self._doom(hidden, share())
                 done = True
             finally:
                 if not done:
                     await self._backend.rename(self._path(hidden.directory, hidden.name), path, False)
                     self._drop(hidden)
-            if inode is not None and fid() is None:
+            if inode is not None and share() is None:
                 await self._finish(inode)  # closed while we were at it
 
     async def _hide(self, inode: Inode | None, parent: Inode, path: ServerPath) -> Hidden:
@@ -120,14 +120,14 @@ class Silly:
                 self._drop(hidden)
         return hidden
 
-    async def _doom(self, hidden: Hidden, file: OpenFile | None) -> None:
+    async def _doom(self, hidden: Hidden, share: SharedOpen | None) -> None:
         """Have it deleted at its last close.
 
         smbd 4.17 marks the file and not the name: of a file with further names only we can delete one, and not
         before the close.
         """
         try:
-            if file is not None and (await self._backend.stat_open(file)).nlink > 1:
+            if share is not None and (await share.use(self._backend.stat_open)).nlink > 1:
                 return
             await self._backend.delete_when_closed(self._path(hidden.directory, hidden.name))
             hidden.doomed = True

@@ -116,6 +116,9 @@ class UnixBackend(NtBackend):
     async def stat_open(self, file: OpenFile) -> Attributes:
         return from_unix(await self.tree.query_file(file.fid, FileUnixBasic))
 
+    async def file_id(self, file: OpenFile) -> int:
+        return (await self.stat_open(file)).file_id
+
     def list(self, path: ServerPath) -> Pages:
         return UnixPages(self.tree.search(child(path, "*", self.style), FindFileUnix))
 

@@ -12,6 +12,7 @@ import functools
 import stat
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from smbfuse.client.tree import ServerPath
@@ -39,6 +40,7 @@ from smbfuse.wire.const import FILE_ATTRIBUTE_READONLY
 
 if TYPE_CHECKING:
     from smbfuse.client.openfile import OpenFile
+    from smbfuse.core.opens import Opener, SharedOpen
     from smbfuse.core.settle import Settler
     from smbfuse.settings import MountSettings
 
@@ -213,9 +215,9 @@ class Vfs:
         OSError(ESTALE) if another file has come to stand under the name: the kernel then looks the path up anew.
         """
         asked, version = self.cache.now(), inode.version
-        file = self.opens.of(inode)
-        if file is not None:
-            attrs = self.write_times.corrected(inode, await self.backend.stat_open(file))
+        share = self.opens.of(inode)
+        if share is not None:
+            attrs = self.write_times.corrected(inode, await share.use(self.backend.stat_open))
         else:
             attrs = await self.backend.stat(self.path(inode))
         if self.inodes.is_another(inode, attrs):
@@ -231,13 +233,16 @@ class Vfs:
         before = self.cache.attributes(inode)
         if before is None and change.permissions is not None:
             before = await self._refresh(inode)
-        file = self.opens.of(inode, write=True)
+        share = self.opens.of(inode, write=True)
         nameless = inode.deleted and not self.silly.names_of(inode)
         path = ServerPath("") if nameless else self.path(inode)  # then there is nothing but the open file
 
+        async def by(file: OpenFile | None) -> None:
+            await self.backend.change(path, file, change, before)
+
         async def work() -> None:
             try:
-                await self.backend.change(path, file, change, before)
+                await (by(None) if share is None else share.use(by))
                 self._note_times(inode, change)
             finally:
                 self.cache.changed(inode)
@@ -323,7 +328,7 @@ class Vfs:
             else:
                 done = False
             if not done:
-                await self.silly.take_away(inode, parent, path, self._fid_of(inode))
+                await self.silly.take_away(inode, parent, path, self._share_of(inode))
             self._gone(parent, name)
 
         await self._change_names(parent, work)
@@ -351,61 +356,88 @@ class Vfs:
         moving, target = self.inodes.find(old_parent, old), self.inodes.find(new_parent, new)
         over = not flags & RENAME_NOREPLACE
 
+        async def move(over: bool) -> None:
+            await self.backend.rename(old_path, new_path, over)
+            self.inodes.rename(old_parent, old, new_parent, new)
+
         async def work() -> None:
             try:
                 if not over or target is None or target is moving:
-                    await self._move(moving, old_path, new_path, over)
+                    await self._move(moving, partial(move, over))
                 elif target.kind == stat.S_IFDIR:
-                    await self._replace_directory(old_path, new_path)
+                    await self._replace_directory(moving, new_path, partial(move, False))
                 else:
-                    await self._replace_file(old_path, new_path, new_parent, target)
+                    await self._replace_file(move, new_path, new_parent, target)
             finally:
                 self.cache.changed(new_parent)
             for inode in (moving, target):
                 if inode is not None:
                     self.cache.changed(inode)  # link counts and change times
-            self.inodes.rename(old_parent, old, new_parent, new)
             self.cache.removed(old_parent, old)
             self.cache.added(new_parent, new, None)
 
         await self._change_names(old_parent, work)
 
-    async def _move(self, moving: Inode | None, old: ServerPath, new: ServerPath, over: bool) -> None:
-        """Rename. OSError(EBUSY) for a directory with open files below it: only the UNIX extensions can do that.
+    async def _move(self, moving: Inode | None, move: Callable[[], Awaitable[None]]) -> None:
+        """Rename. Where the server renames no directory with open files below it, they are closed meanwhile.
 
-        A file that a program has just closed may be open a moment longer; by the time of the refusal it is closed.
+        Only the UNIX extensions do without that. Files that programs have just closed are closed by then, too.
         """
         try:
-            await self.backend.rename(old, new, over)
+            await move()
             return
         except StatusError as exc:
             if moving is None or moving.kind != stat.S_IFDIR or exc.status not in _IN_USE:
                 raise
-            if any(self.inodes.is_below(inode, moving) for inode in self.opens.inodes()):
-                raise OSError(errno.EBUSY, "the server renames no directory with open files below it") from exc
-        await self.backend.rename(old, new, over)
+        below = [inode for inode in self.opens.inodes() if self.inodes.is_below(inode, moving)]
+        async with self.opens.aside(below, self._reopener):
+            await move()
 
-    async def _replace_file(self, old: ServerPath, new: ServerPath, parent: Inode, target: Inode) -> None:
+    async def _replace_file(
+        self, move: Callable[[bool], Awaitable[None]], new: ServerPath, parent: Inode, target: Inode
+    ) -> None:
         """Rename over a file. Servers do that in one step; not if the file is open, which then gets out of the way."""
-        if self.opens.of(target) is None and await _unless_in_use(self.backend.rename(old, new, True)):
+        if self.opens.of(target) is None and await _unless_in_use(move(True)):
             return
-        await self.silly.take_away(
-            target, parent, new, self._fid_of(target), lambda: self.backend.rename(old, new, False)
-        )
+        await self.silly.take_away(target, parent, new, self._share_of(target), lambda: move(False))
 
-    def _fid_of(self, inode: Inode | None) -> Callable[[], OpenFile | None]:
+    def _share_of(self, inode: Inode | None) -> Callable[[], SharedOpen | None]:
         return lambda: None if inode is None else self.opens.of(inode)
 
-    async def _replace_directory(self, old: ServerPath, new: ServerPath) -> None:
+    async def _replace_directory(
+        self, moving: Inode | None, new: ServerPath, move: Callable[[], Awaitable[None]]
+    ) -> None:
         """A directory may replace an empty one: that goes first, and comes back if the rest fails."""
         await self.backend.remove_directory(new)
         moved = False
         try:
-            await self.backend.rename(old, new, False)
+            await self._move(moving, move)
             moved = True
         finally:
             if not moved:
                 await self.backend.make_directory(new, 0o777)
+
+    def opener(self, inode: Inode) -> Opener:
+        """How to get a FID of this file."""
+
+        async def opener(read: bool, write: bool) -> OpenFile:
+            return await self.backend.open(self.path(inode), read, write)
+
+        return opener
+
+    def _reopener(self, inode: Inode) -> Opener:
+        """How to get one again, of the same file. OSError(ESTALE) if another stands there."""
+        opener = self.opener(inode)
+
+        async def reopener(read: bool, write: bool) -> OpenFile:
+            file = await opener(read, write)
+            with file.kept():
+                found = await self.backend.file_id(file) if inode.file_id > ROOT else 0
+                if found not in (0, inode.file_id):
+                    raise OSError(errno.ESTALE, "another file has taken the name")
+            return file
+
+        return reopener
 
     def _target(self, parent_number: int, raw_name: bytes) -> tuple[Inode, str, ServerPath]:
         """Directory, name and path of something to be made or removed."""

@@ -7,8 +7,10 @@ import os
 import socket
 import stat
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -405,23 +407,52 @@ def test_links_made_by_others_are_known_from_listings(setting: Setting) -> None:
 
 def test_a_directory_with_open_files_below(setting: Setting) -> None:
     (setting.path / "d" / "sub").mkdir(parents=True)
+    (setting.path / "e").mkdir()  # an empty one is replaced
     inner = setting.path / "d" / "sub" / "f"
-    with inner.open("w+b", buffering=0) as file:
+    with inner.open("w+b", buffering=0) as file, inner.open("rb", buffering=0) as reader:
         file.write(b"content")
-        if setting.unix:
-            (setting.path / "d").rename(setting.path / "e")
-            assert os.pread(file.fileno(), 100, 0) == b"content"
-            assert os.fstat(file.fileno()).st_size == 7
-            (setting.path / "e").rename(setting.path / "d")
-        else:
-            with fails(errno.EBUSY):
-                (setting.path / "d").rename(setting.path / "e")
-        assert inner.read_bytes() == b"content"
+        (setting.path / "d").rename(setting.path / "e")
+        assert os.pread(file.fileno(), 100, 0) == b"content"
+        os.pwrite(file.fileno(), b"more", 7)
+        assert reader.read() == b"contentmore"
+        assert os.fstat(file.fileno()).st_size == 11
+        assert (setting.behind / "e" / "sub" / "f").read_bytes() == b"contentmore"
+        (setting.path / "e").rename(setting.path / "d")
+        assert inner.read_bytes() == b"contentmore"
     for _ in range(20):
         inner.write_bytes(b"closed a moment ago")
         (setting.path / "d").rename(setting.path / "e")
         (setting.path / "e").rename(setting.path / "d")
     assert inner.read_bytes() == b"closed a moment ago"
+
+
+def test_a_directory_is_renamed_while_files_below_are_written(setting: Setting) -> None:
+    """Whatever is under way waits for the new FID: each byte goes where it belongs."""
+    (setting.path / "d").mkdir()
+    names = [f"f{number}" for number in range(4)]
+    stop = threading.Event()
+
+    def write(name: str) -> int:
+        count = 0
+        with (setting.path / "d" / name).open("wb", buffering=0) as file:
+            started.wait(10)
+            while not stop.is_set():
+                file.write(f"{name}:{count:06}\n".encode())
+                count += 1
+        return count
+
+    started = threading.Barrier(len(names) + 1)
+    with ThreadPoolExecutor(len(names)) as pool:
+        writers = [pool.submit(write, name) for name in names]
+        started.wait(10)
+        for _ in range(10):
+            (setting.path / "d").rename(setting.path / "e")
+            (setting.path / "e").rename(setting.path / "d")
+        stop.set()
+        counts = [writer.result() for writer in writers]
+    for name, count in zip(names, counts, strict=True):
+        lines = (setting.behind / "d" / name).read_text().splitlines()
+        assert lines == [f"{name}:{number:06}" for number in range(count)]
 
 
 def test_renames_that_must_not_replace_and_swaps(setting: Setting) -> None:

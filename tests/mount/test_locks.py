@@ -156,6 +156,25 @@ def test_killed_holders_leave_nothing(place: Place, lockers: Lockers) -> None:
     eventually(lambda: other("flock", "f", EXCLUSIVE) is None, SOON, "the flock is free")
 
 
+def test_locks_outlast_a_rename_of_their_directory(place: Place, lockers: Lockers) -> None:
+    """Without the UNIX extensions the file is closed meanwhile, and its locks are taken anew."""
+    (place.behind / "old").mkdir()
+    (place.behind / "old" / "file").write_bytes(b"0" * 100)
+    here = place.mount()
+    one, neighbour = lockers(here / "old" / "file"), lockers(here / "old" / "file")
+    assert one("lock", "f", W, 10, 10) is None
+    assert neighbour("lock", "f", R, 30, 10) is None
+    (here / "old").rename(here / "new")
+    other = lockers(place.mount() / "new" / "file")
+    assert other("lock", "f", R, 15, 1) == "EAGAIN"
+    assert other("lock", "f", W, 30, 1) == "EAGAIN"
+    assert other("lock", "f", W, 50, 1) is None
+    assert one("write", "f", 10, "x") == 1
+    assert neighbour("lock", "f", W, 15, 1) == "EAGAIN"
+    assert one("lock", "f", U, 0, 0) is None
+    assert other("lock", "f", W, 15, 1) is None
+
+
 def test_flock_between_machines(place: Place, lockers: Lockers) -> None:
     file = place.mount() / "file"
     one, near, far = lockers(file, os.O_RDONLY), lockers(file), lockers(place.mount() / "file", os.O_RDONLY)
