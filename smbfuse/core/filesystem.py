@@ -179,7 +179,7 @@ class FileSystem(XattrCalls, LockCalls):
     async def _close(self, handle: FileHandle) -> None:
         try:
             await self.release_locks(handle)
-            await handle.share.present()
+            await handle.share.back()
         finally:
             file = self.opens.release(handle.inode, handle.share)
         if file is not None:
@@ -189,7 +189,7 @@ class FileSystem(XattrCalls, LockCalls):
         others = self.opens.of(handle.inode) is not None
         written_ns = self.write_times.closing(handle.inode) if handle.share.write or not others else None
         try:
-            if written_ns is not None and handle.share.write:
+            if written_ns is not None and handle.share.write and not handle.share.lost:
                 await file.tree.set_file(file.fid, FileBasicInfo(last_write_time=ns_to_filetime(written_ns)))
         finally:
             await file.close()

@@ -54,16 +54,16 @@ class SharedOpen:
     _uses: int = 0
     _unused: trio.Event | None = None
 
-    async def present(self) -> None:
-        """Wait while the FID is given back. OSError(ESTALE) if it is lost."""
+    async def back(self) -> None:
+        """Wait while the FID is given back."""
         while self._away is not None:
             await self._away.wait()
-        if self.lost:
-            raise OSError(errno.ESTALE, self.lost)
 
     async def use(self, work: Callable[[OpenFile], Awaitable[T]]) -> T:
         """Do `work` by the FID, which stays until it is done. OSError(ESTALE) if it is lost."""
-        await self.present()
+        await self.back()
+        if self.lost:
+            raise OSError(errno.ESTALE, self.lost)
         self._uses += 1
         try:
             return await work(self.file)

@@ -20,6 +20,7 @@ from smbfuse.core.inodes import ROOT
 from smbfuse.core.nt import NtBackend
 from smbfuse.core.settle import Settler
 from smbfuse.core.vfs import Entry
+from smbfuse.ntstatus import STATUS_ACCESS_DENIED, STATUS_SHARING_VIOLATION
 from smbfuse.settings import MountSettings
 from smbfuse.wire.const import (
     SMB_COM_NT_CREATE_ANDX,
@@ -30,7 +31,7 @@ from smbfuse.wire.const import (
 )
 from tests.client.support import assert_idle, logged_on
 from tests.fakes.offer import Offer
-from tests.fakes.script import held
+from tests.fakes.script import held, refused
 from tests.fakes.server import FakeServer
 from tests.fakes.volume import Node
 
@@ -202,6 +203,41 @@ async def test_handles_share_one_fid_and_the_last_closes_it() -> None:
         await trio.testing.wait_all_tasks_blocked()
         assert len(m.files.opens) == 0
         assert m.tree.opens == {}
+
+
+@pytest.mark.parametrize("fate", ["refused", "another file", "had again"])
+async def test_a_file_that_had_to_be_closed_is_opened_again_or_lost(
+    fate: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with mounted() as m:
+        directory = (await m.files.lookup(ROOT, b"dir")).number
+        number = (await m.files.lookup(directory, b"inner.txt")).number
+        handle = await m.files.open(number, os.O_RDWR)
+        answer = trio.Event()
+        m.server.script.once(refused(STATUS_SHARING_VIOLATION), command=SMB_COM_RENAME)
+        m.server.script.once(held(answer), command=SMB_COM_RENAME)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(m.files.rename, ROOT, b"dir", ROOT, b"moved", 1)
+            await trio.testing.wait_all_tasks_blocked()
+            assert m.tree.opens == {}
+            if fate == "refused":
+                m.server.script.once(refused(STATUS_ACCESS_DENIED), command=SMB_COM_NT_CREATE_ANDX)
+            if fate == "another file":
+                node = m.server.volume.find("dir\\inner.txt")
+                node.number += 1_000_000
+            answer.set()
+        if fate == "had again":
+            assert bytes(await m.files.read(handle, 0, 10)) == b"inner"
+            assert caplog.text == ""
+        else:
+            with pytest.raises(OSError, match="could not be opened again") as caught:
+                await m.files.write(handle, 0, b"x")
+            assert caught.value.errno == errno.ESTALE
+            assert "is lost to those who have it open" in caplog.text
+        await m.files.release(handle)
+        await trio.testing.wait_all_tasks_blocked()
+        assert m.tree.opens == {}
+        assert_idle(m.tree)
 
 
 async def test_a_killed_rename_is_finished_and_accounted_for() -> None:
