@@ -1,4 +1,4 @@
-"""SMB_COM_NT_TRANSACT: security descriptors and FSCTLs. [MS-CIFS] 2.2.4.62, 2.2.7; [MS-SMB] 2.2.7.2.
+"""SMB_COM_NT_TRANSACT: security descriptors and FSCTLs. [MS-CIFS] 2.2.4.62, 2.2.7; [MS-SMB] 2.2.7.2; [MS-FSCC] 2.3.
 
 A request that does not fit one message goes out in parts, as the engine sends all of them; an answer in parts comes
 back whole. No meaning of what is carried: a security descriptor is bytes here.
@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from smbfuse.errors import RemoteProtocolError
+from smbfuse.ntstatus import STATUS_BUFFER_OVERFLOW
 from smbfuse.proto.reassembly import Transaction, slices
 from smbfuse.wire.const import FSCTL_SRV_ENUMERATE_SNAPSHOTS
 from smbfuse.wire.filelevels import SnapshotArray
+from smbfuse.wire.fsctls import FileAllocatedRange, FileSetSparse, FileZeroData, decode_ranges
 from smbfuse.wire.text import UNICODE
 from smbfuse.wire.trans import NtTransactRequest, NtTransactSecondaryRequest
 from smbfuse.wire.trans2 import (
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 MAX_DATA: Final = 0xFFFF
 """Bytes of an answer that we ask for; a security descriptor and an xattr cannot be longer."""
+MAX_RANGES: Final = 16
+"""Allocated ranges asked for at a time: whoever looks for the next hole needs two, and the server stops looking."""
 _OVERHEAD: Final = 32 + 1 + 2 * 19 + 2 + 8
 """Header, words and pads of the longest of the messages, but for the setup."""
 
@@ -44,6 +48,20 @@ async def nt_transact(
 
     Raises StatusError, RequestTimeout, ConnectionLost; cancelled, it leaves the request to be answered unseen.
     """
+    _, transaction = await _exchange(file, function, setup, parameters, data, max_parameters, max_data)
+    return transaction
+
+
+async def _exchange(
+    file: OpenFile,
+    function: int,
+    setup: bytes,
+    parameters: bytes = b"",
+    data: bytes = b"",
+    max_parameters: int = 0,
+    max_data: int = 0,
+) -> tuple[int, Transaction]:
+    """The answer with its status: 0 or a warning."""
     tree = file.tree
     room = tree.session.limits.max_buffer_size - _OVERHEAD - len(setup)
     first, *more = slices(parameters, data, [room])
@@ -72,7 +90,7 @@ async def nt_transact(
     response.check(file.path)
     if response.transaction is None:
         raise RemoteProtocolError("NT_TRANSACT was answered without a transaction")
-    return response.transaction
+    return response.status, response.transaction
 
 
 async def query_security(file: OpenFile, fields: int) -> bytes:
@@ -102,3 +120,34 @@ async def enumerate_snapshots(file: OpenFile) -> tuple[str, ...]:
     setup = IoctlSetup(function_code=FSCTL_SRV_ENUMERATE_SNAPSHOTS, fid=file.fid)
     answer = await nt_transact(file, IoctlSetup.SUBCOMMAND, setup=setup.pack(), max_data=MAX_DATA)
     return SnapshotArray.unpack(answer.data, text=UNICODE).snapshots
+
+
+async def _fsctl(
+    file: OpenFile, request: FileAllocatedRange | FileZeroData | FileSetSparse, max_data: int = 0
+) -> tuple[int, bytes]:
+    """Status (0 or a warning) and data of the answer. [MS-CIFS] 2.2.7.2."""
+    setup = IoctlSetup(function_code=request.FSCTL, fid=file.fid)
+    status, answer = await _exchange(file, IoctlSetup.SUBCOMMAND, setup.pack(), data=request.pack(), max_data=max_data)
+    return status, answer.data
+
+
+async def query_allocated_ranges(file: OpenFile, start: int, end: int) -> tuple[tuple[FileAllocatedRange, ...], bool]:
+    """FSCTL_QUERY_ALLOCATED_RANGES of [start, end): ranges with storage, and whether there are more behind them.
+
+    As the server says it, unchecked. The FID needs FILE_READ_DATA. StatusError; WireError and RemoteProtocolError for
+    an answer that makes no sense. [MS-FSCC] 2.3.51, 2.3.52.
+    """
+    request = FileAllocatedRange(file_offset=start, length=end - start)
+    status, data = await _fsctl(file, request, MAX_RANGES * FileAllocatedRange.SIZE)
+    ranges = decode_ranges(data)
+    return ranges, status == STATUS_BUFFER_OVERFLOW or len(ranges) >= MAX_RANGES
+
+
+async def set_sparse(file: OpenFile) -> None:
+    """FSCTL_SET_SPARSE: what is zeroed from now on may lose its storage. [MS-FSCC] 2.3.83."""
+    await _fsctl(file, FileSetSparse())
+
+
+async def set_zero_data(file: OpenFile, start: int, end: int) -> None:
+    """FSCTL_SET_ZERO_DATA: make [start, end) zero as far as the file goes; its size stays. [MS-FSCC] 2.3.85."""
+    await _fsctl(file, FileZeroData(file_offset=start, beyond_final_zero=end))

@@ -12,6 +12,7 @@ from smbfuse.wire import const, infolevels, setup, trans
 from smbfuse.wire.codec import WireStruct
 from smbfuse.wire.const import SMB_FLAGS2_SMB_SECURITY_SIGNATURE
 from smbfuse.wire.frame import Message, RawBody, decode, encode
+from smbfuse.wire.fsctls import FileAllocatedRange, decode_ranges
 from smbfuse.wire.header import SIGNATURE_AT
 from smbfuse.wire.unixlevels import PosixAcl, PosixOpenResponse
 from tests import captures
@@ -137,6 +138,16 @@ def test_posix_acls_have_an_entry_for_the_owner() -> None:
         acl = PosixAcl.unpack(piece.raw)
         assert len(acl.aces()) == acl.access_count + acl.default_count
         assert acl.aces()[0].tag == 1
+
+
+def test_ranges_cover_what_was_asked_for() -> None:
+    """23a: smbd 4.17 says that all of a file is data, from its first byte on."""
+    asked, answered = (
+        [decode_ranges(piece.raw) for piece in pieces_of(FileAllocatedRange) if piece.what == what]
+        for what in ("FSCTL", "FSCTL's answer")
+    )
+    assert len(asked) == len(answered) > 0
+    assert all(len(ranges) == 1 and ranges[0].file_offset == 0 < ranges[0].length for ranges in answered)
 
 
 def test_joined_transactions_have_all_that_was_announced() -> None:

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smbfuse.errors import WireError
-from smbfuse.wire import const, filelevels, infolevels
+from smbfuse.wire import const, filelevels, fsctls, infolevels
 from smbfuse.wire.chains import iter_entries
 from smbfuse.wire.codec import WireStruct
 from smbfuse.wire.files import CheckDirectoryRequest
@@ -113,6 +113,7 @@ def test_random_chains_end(made: type[WireStruct], raw: bytes, step: int) -> Non
 def test_random_lists(raw: bytes) -> None:
     size = len(raw).to_bytes(4, "little")
     only_wire_error(filelevels.decode_feas, raw)
+    only_wire_error(fsctls.decode_ranges, raw)
     only_wire_error(filelevels.decode_feas, size + raw[4:])
     only_wire_error(filelevels.decode_geas, raw)
     only_wire_error(filelevels.decode_geas, size + raw[4:])

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smbfuse.errors import WireError
-from smbfuse.wire import codec, commands, filelevels, infolevels, trans2
+from smbfuse.wire import codec, commands, filelevels, fsctls, infolevels, trans2
 from smbfuse.wire.chains import iter_entries, pack_entries
 from smbfuse.wire.codec import BODIES, VARIABLE, AndXBody, Body, Fixed, Tail, WireStruct
 from smbfuse.wire.filelevels import Fea
@@ -24,6 +24,7 @@ from smbfuse.wire.text import ASCII, OEM, UNICODE, TextCodec
 
 assert commands.__all__
 assert trans2.FindFirst2Parameters.SIZE
+assert fsctls.FileZeroData.SIZE
 
 each = settings(max_examples=max(25, settings.default.max_examples // 10) if settings.default else 25)
 """For tests over all structures: fewer examples of every single one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from smbfuse.wire import const, filelevels, infolevels, trans, trans2, unixlevels
+from smbfuse.wire import const, filelevels, fsctls, infolevels, trans, trans2, unixlevels
 from smbfuse.wire.chains import iter_entries, pack_entries
 from smbfuse.wire.codec import WireStruct
 from smbfuse.wire.frame import decode
@@ -101,6 +101,13 @@ NT_SETUPS: dict[int, type[WireStruct]] = {
     const.NT_TRANSACT_IOCTL: trans2.IoctlSetup,
     const.NT_TRANSACT_NOTIFY_CHANGE: trans2.NotifyChangeSetup,
 }
+FSCTL_REQUESTS: dict[int, type[WireStruct]] = {
+    made.FSCTL: made for made in (fsctls.FileAllocatedRange, fsctls.FileSetSparse, fsctls.FileZeroData)
+}
+FSCTL_RESPONSES: dict[int, type[WireStruct]] = {
+    const.FSCTL_SRV_ENUMERATE_SNAPSHOTS: filelevels.SnapshotArray,
+    const.FSCTL_QUERY_ALLOCATED_RANGES: fsctls.FileAllocatedRange,
+}
 _FIND = {const.TRANS2_FIND_FIRST2, const.TRANS2_FIND_NEXT2}
 _QUERY = {const.TRANS2_QUERY_PATH_INFORMATION, const.TRANS2_QUERY_FILE_INFORMATION}
 _SET = {const.TRANS2_SET_PATH_INFORMATION, const.TRANS2_SET_FILE_INFORMATION}
@@ -147,14 +154,12 @@ def pieces(exchange: Exchange) -> Iterator[Piece]:
         yield from piece("answered parameters", NT_RESPONSES.get(function), received.parameters)
         if function == const.NT_TRANSACT_NOTIFY_CHANGE:
             yield from piece("notify", filelevels.FileNotify, received.parameters, 4)
-        if function == const.NT_TRANSACT_IOCTL and _is_snapshots(request):
-            yield from piece("snapshots", filelevels.SnapshotArray, received.data)
+        if function == const.NT_TRANSACT_IOCTL:
+            code = trans2.IoctlSetup.unpack(request.setup).function_code
+            yield from piece("FSCTL", FSCTL_REQUESTS.get(code), sent.data)
+            yield from piece("FSCTL's answer", FSCTL_RESPONSES.get(code), received.data)
     elif request.setup[:2] == const.TRANS_TRANSACT_NMPIPE.to_bytes(2, "little"):
         yield from piece("setup", trans2.NmPipeSetup, request.setup)
-
-
-def _is_snapshots(request: trans.NtTransactRequest) -> bool:
-    return trans2.IoctlSetup.unpack(request.setup).function_code == const.FSCTL_SRV_ENUMERATE_SNAPSHOTS
 
 
 def _levels(exchange: Exchange, subcommand: int) -> Iterator[tuple[dict[int, type[WireStruct]], str, bytearray, int]]:
