@@ -11,8 +11,8 @@ import stat
 from typing import TYPE_CHECKING
 
 from smbfuse.core.backend import Change
+from smbfuse.core.extents import ExtentCalls
 from smbfuse.core.handles import FileHandle
-from smbfuse.core.locks import LockCalls
 from smbfuse.core.vfs import Entry, system_call
 from smbfuse.core.xattrs import XattrCalls
 from smbfuse.wire.filelevels import FileBasicInfo, FileEndOfFileInfo
@@ -31,7 +31,7 @@ def _modes(flags: int) -> tuple[bool, bool]:
     return mode != os.O_WRONLY, mode != os.O_RDONLY
 
 
-class FileSystem(XattrCalls, LockCalls):
+class FileSystem(XattrCalls, ExtentCalls):
     """A mounted share with its open files."""
 
     @system_call
@@ -63,7 +63,8 @@ class FileSystem(XattrCalls, LockCalls):
         return number
 
     def _add(self, inode: Inode, share: SharedOpen, flags: int) -> int:
-        return self.handles.add(FileHandle(inode, share, _modes(flags)[1], bool(flags & os.O_APPEND)))
+        read, write = _modes(flags)
+        return self.handles.add(FileHandle(inode, share, write, bool(flags & os.O_APPEND), read))
 
     def _unwanted_handle(self, number: int) -> None:
         """The kernel was not told of this handle, so it will not release it."""
@@ -131,9 +132,7 @@ class FileSystem(XattrCalls, LockCalls):
             else:
                 await self.write_by_fid(handle, offset, data)
         finally:
-            self.cache.changed(handle.inode)
-            if self.backend.late_times:
-                self.write_times.wrote(handle.inode)
+            self.wrote(handle.inode)
         return len(data)
 
     async def _append(self, handle: FileHandle, offset: int, data: Buffer) -> None:

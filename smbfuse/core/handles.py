@@ -24,6 +24,8 @@ class FileHandle:
     write: bool
     """Whether the program may write by it; the FID may be able to do more."""
     append: bool = False
+    read: bool = True
+    """Whether the program may read by it."""
     lock_owners: set[int] = field(default_factory=set)
     """Who has locked something by it and not closed it since."""
 

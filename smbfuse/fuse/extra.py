@@ -148,6 +148,8 @@ _ANSWERS: Final[dict[str, Callable[..., Awaitable[None]]]] = {
 ALL: Final = frozenset(_ANSWERS)
 LOCKS: Final = frozenset({"getlk", "setlk", "flock"})
 """What goes together: with half of them a program's locks would be kept in two places."""
+EXTENTS: Final = ALL - LOCKS
+"""What is about ranges of bytes."""
 
 _MOST_BACKGROUND: Final = 0xFFFF
 """FUSE_INIT has 16 bits for it."""

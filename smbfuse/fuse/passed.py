@@ -1,4 +1,4 @@
-"""The requests of `extra.py` that the file system answers: locks. One call of the file system per method."""
+"""The requests of `extra.py`, answered by the file system. One call of it per method."""
 
 from __future__ import annotations
 
@@ -31,6 +31,17 @@ class PassedOperations(ExtraOperations):
 
     async def flock(self, inode: int, fh: int, lock_owner: int, operation: int) -> None:
         await self._files.flock(inode, fh, lock_owner, operation)
+
+    async def copy_file_range(
+        self, inode_in: int, fh_in: int, off_in: int, inode_out: int, fh_out: int, off_out: int, length: int, flags: int
+    ) -> int:
+        return await self._files.copy_file_range(fh_in, off_in, fh_out, off_out, length)
+
+    async def lseek(self, inode: int, fh: int, offset: int, whence: int) -> int:
+        return await self._files.lseek(fh, offset, whence)
+
+    async def fallocate(self, inode: int, fh: int, mode: int, offset: int, length: int) -> None:
+        await self._files.fallocate(fh, mode, offset, length)
 
 
 def _file_lock(lock: Lock) -> FileLock:

@@ -97,7 +97,7 @@ def _tell_lost(why: ConnectionLost) -> None:
 async def _mounted(operations: Operations, mount: MountSettings, ready: Callable[[], None]) -> None:
     """Mount and answer the kernel until the end. Raises MountError."""
     mountpoint = _resolved(mount.mountpoint)
-    extra.prepare(extra.LOCKS if mount.brl else ())
+    extra.prepare(extra.ALL if mount.brl else extra.EXTENTS)
     operations.files.drop_pages = drop_pages
     try:
         pyfuse3.init(operations, mountpoint, _options(mount))

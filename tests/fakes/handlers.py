@@ -5,6 +5,7 @@ from __future__ import annotations
 from smbfuse.wire import const
 from tests.fakes import file_commands, setup_commands
 from tests.fakes.context import Handler
+from tests.fakes.fsctls import nt_transact
 from tests.fakes.trans2_commands import transaction2
 
 HANDLERS: dict[int, Handler] = {
@@ -27,4 +28,5 @@ HANDLERS: dict[int, Handler] = {
     const.SMB_COM_RENAME: file_commands.rename,
     const.SMB_COM_FIND_CLOSE2: file_commands.find_close,
     const.SMB_COM_TRANSACTION2: transaction2,
+    const.SMB_COM_NT_TRANSACT: nt_transact,
 }

@@ -215,6 +215,9 @@ def _end_of_file(context: Context, node: Node, info: filelevels.FileEndOfFileInf
 def _allocation(context: Context, node: Node, info: filelevels.FileAllocationInfo) -> None:
     if info.allocation_size < node.size:
         node.truncate(info.allocation_size)
+    if info.allocation_size > MAX_FILE:
+        raise Refusal(nt.STATUS_DISK_FULL)
+    node.reserved = info.allocation_size
 
 
 def _rename(context: Context, node: Node, info: filelevels.FileRenameInformation) -> None:

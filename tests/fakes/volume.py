@@ -12,7 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from smbfuse import ntstatus as nt
-from smbfuse.wire.const import FILE_ATTRIBUTE_ARCHIVE, FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_READONLY
+from smbfuse.wire.const import (
+    FILE_ATTRIBUTE_ARCHIVE,
+    FILE_ATTRIBUTE_DIRECTORY,
+    FILE_ATTRIBUTE_READONLY,
+    FILE_ATTRIBUTE_SPARSE_FILE,
+)
 from smbfuse.wire.text import ns_to_filetime
 
 CLUSTER = 4096
@@ -46,6 +51,10 @@ class Node:
     written: int = field(default_factory=now)
     changed: int = field(default_factory=now)
     number: int = field(default_factory=lambda: next(_numbers))
+    holes: set[int] = field(default_factory=set)
+    """Clusters without storage, by their number; only a sparse file has any."""
+    reserved: int = 0
+    """Bytes that are to have storage, also behind the end."""
     delete_pending: bool = False
     read_only: bool = False
     """Part of a snapshot, or of a share that nobody may write to."""
@@ -64,8 +73,12 @@ class Node:
         return len(self.data)
 
     @property
+    def sparse(self) -> bool:
+        return bool(self.attributes & FILE_ATTRIBUTE_SPARSE_FILE)
+
+    @property
     def allocated(self) -> int:
-        return -(-len(self.data) // CLUSTER) * CLUSTER
+        return (_clusters(max(len(self.data), self.reserved)) - len(self.holes)) * CLUSTER
 
     @property
     def path(self) -> str:
@@ -79,14 +92,49 @@ class Node:
 
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         if offset > len(self.data):
-            self.data.extend(bytes(offset - len(self.data)))
+            self.truncate(offset)
         self.data[offset : offset + len(data)] = data
+        self.holes.difference_update(range(offset // CLUSTER, _clusters(offset + len(data))))
         self.touch()
 
     def truncate(self, size: int) -> None:
+        before = _clusters(len(self.data))
+        if size < len(self.data):
+            self.reserved = 0
         del self.data[size:]
         self.data.extend(bytes(size - len(self.data)))
+        self.holes = {cluster for cluster in self.holes if cluster < _clusters(size)}
+        if self.sparse:
+            self.holes.update(range(before, _clusters(size)))
         self.touch()
+
+    def zero(self, start: int, end: int) -> None:
+        """Zero bytes within the file; a sparse one gives back the storage of whole clusters."""
+        at_end = end >= len(self.data)
+        end = min(end, len(self.data))
+        if start >= end:
+            return
+        self.data[start:end] = bytes(end - start)
+        if self.sparse:
+            self.holes.update(range(_clusters(start), _clusters(end) if at_end else end // CLUSTER))
+        self.touch()
+
+    def ranges(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Runs of clusters with storage, as (first byte, one past the last), that have a part of [start, end)."""
+        end = min(end, len(self.data))
+        run: tuple[int, int] | None = None
+        for cluster in range(start // CLUSTER, _clusters(end)):
+            if cluster in self.holes:
+                continue
+            first = cluster * CLUSTER
+            if run is not None and run[1] == first:
+                run = run[0], first + CLUSTER
+                continue
+            if run is not None:
+                yield run
+            run = first, first + CLUSTER
+        if run is not None:
+            yield run
 
     def add(self, node: Node) -> Node:
         assert self.children is not None
@@ -99,6 +147,10 @@ class Node:
         yield self
         for child in list((self.children or {}).values()):
             yield from child.walk()
+
+
+def _clusters(size: int) -> int:
+    return -(-size // CLUSTER)
 
 
 def key(name: str) -> str:
