@@ -11,11 +11,11 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tests.bench.child import WorkError
 from tests.bench.peers import FileSystem, Smbclient
 from tests.bench.stage import Stage
 from tests.bench.workloads import Sizes, Workload
 from tests.samba.smbd import SmbclientError
+from tests.support.child import WorkError
 
 SUBJECT = "smbfuse"
 

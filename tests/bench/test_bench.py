@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.bench.__main__ import arguments, main
-from tests.bench.child import WorkError, timed
+from tests.bench.child import timed
 from tests.bench.measure import Result, Series, measure
 from tests.bench.peers import FileSystem, Local, Smbclient
 from tests.bench.report import failures, row, write_json
 from tests.bench.stage import Stage
 from tests.bench.workloads import QUICK, WORKLOADS, Sizes, Workload
+from tests.support.child import WorkError
 
 
 def never(_peer: FileSystem | Smbclient, _stage: Stage, _sizes: Sizes) -> float:
