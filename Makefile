@@ -13,7 +13,7 @@ HELPERS := $(DESTDIR)$(SBINDIR)/mount.smbfuse $(DESTDIR)$(SBINDIR)/mount.fuse.sm
 LINKS := $(DESTDIR)$(PREFIX)/bin/smbfuse $(HELPERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types pytest bench lock install install-links uninstall uninstall-links clean
+.PHONY: help setup demo test lint types pytest bench programs lock install install-links uninstall uninstall-links clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
@@ -41,6 +41,10 @@ pytest: lint types
 bench: ## speed, beside other clients on the same machine and server
 	@packaging/setup.sh bench
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+programs: ## other people's programs on mounts of all settings, beside the same on the disk (an hour)
+	@packaging/setup.sh programs
+	$(BIN)/python -m tests.programs $(PROGRAMS_ARGS)
 
 lock: ## pin the Python packages anew (UPGRADE=1: take newer versions)
 	@packaging/lock.sh
