@@ -99,4 +99,4 @@ def renameat2(old: Path, new: Path, flags: int) -> None:
 
 
 # Filled by their import.
-from tests.mount.posix import data, directories, extents, links, metadata, names, renames  # noqa: E402, F401
+from tests.mount.posix import data, directories, extents, links, metadata, names, programs, renames  # noqa: E402, F401
