@@ -86,6 +86,8 @@ class Tap:
                 client = self._listener.accept()[0]
                 server = socket.create_connection(self._server, timeout=_LIMIT)
                 server.settimeout(None)
+                for end in (client, server):
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # requests follow each other as they come
                 self._sockets += [client, server]
                 waiting: SimpleQueue[bytes] = SimpleQueue()
                 self._run(self._take_requests, client, waiting)
