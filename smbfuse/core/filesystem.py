@@ -167,7 +167,8 @@ class FileSystem(XattrCalls, ExtentCalls):
         if not isinstance(handle, FileHandle):
             return
         try:
-            await self._close(handle)
+            with self.closing.of(handle.inode):
+                await self._close(handle)
             if self.opens.of(handle.inode) is None:
                 await self.silly.closed(handle.inode)
         finally:

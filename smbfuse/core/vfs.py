@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 from smbfuse.client.tree import ServerPath
 from smbfuse.core.attrs import Attributes, OwnerPolicy, Stat, count_links
 from smbfuse.core.backend import Backend, Change, Space, server_path
+from smbfuse.core.closing import Closing
 from smbfuse.core.errno_map import as_oserror
 from smbfuse.core.handles import DirHandle, HandleTable
 from smbfuse.core.inodes import ROOT, Inode, InodeTable
@@ -115,6 +116,7 @@ class Vfs:
         self.inodes = InodeTable(Inode(ROOT, stat.S_IFDIR), self.style.key)
         self.handles = HandleTable()
         self.opens = OpenTable()
+        self.closing = Closing()
         self.write_times = WriteTimes(backend.now_ns)
         self.silly = Silly(self.backend, self.inodes, self.path)
         self.cache = MetaCache(CEILING if unique_file_names else mount.actimeo, self.style.key, clock)
@@ -323,6 +325,7 @@ class Vfs:
         inode = self.inodes.find(parent, name)
 
         async def work() -> None:
+            await self.closing.ended(inode)
             if inode is None or self.opens.of(inode) is None:
                 done = await _unless_in_use(self.backend.unlink(path))
             else:
@@ -397,6 +400,7 @@ class Vfs:
         self, move: Callable[[bool], Awaitable[None]], new: ServerPath, parent: Inode, target: Inode
     ) -> None:
         """Rename over a file. Servers do that in one step; not if the file is open, which then gets out of the way."""
+        await self.closing.ended(target)
         if self.opens.of(target) is None and await _unless_in_use(move(True)):
             return
         await self.silly.take_away(target, parent, new, self._share_of(target), lambda: move(False))

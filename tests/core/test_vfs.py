@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 import trio
@@ -23,6 +24,7 @@ from smbfuse.core.vfs import Entry
 from smbfuse.ntstatus import STATUS_ACCESS_DENIED, STATUS_SHARING_VIOLATION
 from smbfuse.settings import MountSettings
 from smbfuse.wire.const import (
+    SMB_COM_CLOSE,
     SMB_COM_NT_CREATE_ANDX,
     SMB_COM_READ_ANDX,
     SMB_COM_RENAME,
@@ -289,6 +291,30 @@ async def test_a_close_waits_for_the_reads_of_killed_callers() -> None:
         await trio.testing.wait_all_tasks_blocked()
         assert m.server.tap.requests["CLOSE"] == 1
         assert_idle(m.tree)
+
+
+@pytest.mark.parametrize(
+    ("taking", "left"),
+    [(("unlink", ROOT, b"a.txt"), {"b.txt", "dir"}), (("rename", ROOT, b"b.txt", ROOT, b"a.txt", 0), {"a.txt", "dir"})],
+    ids=["unlink", "rename"],
+)
+async def test_a_name_is_taken_away_when_the_file_is_closed(taking: tuple[object, ...], left: set[str]) -> None:
+    """close(2) returns before that; smbd 4.17 lets a DELETE of an open file lie for 200 ms."""
+    async with mounted() as m:
+        await m.list()
+        handle = await m.files.open((await m.files.lookup(ROOT, b"a.txt")).number, os.O_WRONLY)
+        answer = trio.Event()
+        m.server.script.once(held(answer), command=SMB_COM_CLOSE)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(m.files.release, handle)
+            await trio.testing.wait_all_tasks_blocked()
+            before = m.requests
+            nursery.start_soon(partial(m.cost, taking))
+            await trio.testing.wait_all_tasks_blocked()
+            assert m.requests == before
+            answer.set()
+        assert m.requests == before + 1, "and nothing got out of the way"
+        assert {node.name for node in (m.server.volume.find("").children or {}).values()} == left
 
 
 async def test_a_killed_create_leaves_no_handle_and_no_lookup() -> None:
