@@ -121,6 +121,8 @@ class Smbd:
 
     `options` override lines of [global], for example `{"server signing": "mandatory"}`. Each wait has a
     deadline and raises TimeoutError; a server that does not start raises RuntimeError with its log.
+    `clock_ahead` is by how many seconds its clock differs from ours: what it serves has times of that clock, the files
+    on its disk have those of ours.
     """
 
     def __init__(
@@ -131,10 +133,12 @@ class Smbd:
         options: Mapping[str, str] | None = None,
         address: str = "127.0.0.1",
         log_level: int | str = 1,
+        clock_ahead: float = 0,
     ) -> None:
         self.shares = {share.name: share for share in shares}
         self.users = tuple(users)
         self.address = address
+        self._clock = _clock(clock_ahead)
         # Not pytest's tmp_path: paths of Unix sockets below it must stay under 108 bytes.
         self.directory = Path(tempfile.mkdtemp(prefix="smbfuse-smbd-"))
         # Accounts other than ours reach what is served from here, but not `private`.
@@ -195,7 +199,7 @@ class Smbd:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=_environment(self._mark),
+                env=_environment(self._mark, *self._clock),
             )
         try:
             eventually(self._accepts, _START_TIMEOUT, f"smbd serves port {self.port}")
@@ -392,6 +396,16 @@ def _run(program: str, *arguments: str, text: str = "") -> None:
     )
     if done.returncode:
         raise RuntimeError(f"{program} ended with status {done.returncode}:\n{done.stdout}")
+
+
+def _clock(ahead: float) -> list[str]:
+    """Environment in which a program has another time, of files too. Waits keep their length."""
+    if not ahead:
+        return []
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+    if library is None:
+        raise FileNotFoundError("libfaketime is not installed (Debian: apt-get install faketime)")
+    return [f"LD_PRELOAD={library}", f"FAKETIME={ahead:+f}", "FAKETIME_DONT_FAKE_MONOTONIC=1", "FAKE_UTIME=1"]
 
 
 def _environment(*entries: str) -> dict[str, str]:
