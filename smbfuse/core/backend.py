@@ -6,7 +6,7 @@ extensions. Paths are the server's (`path`). Statuses come up as StatusError; `v
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from smbfuse.client.tree import ServerPath
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What setattr changes; None leaves a thing as it is. Times are nanoseconds since 1970."""
+    """What setattr changes; None leaves a thing as it is. Times are nanoseconds since 1970.
+
+    `atime_now`, `mtime_now`: the time that the server has when it is done. `dated` says which that is; backends are
+    never asked for it.
+    """
 
     size: int | None = None
     permissions: int | None = None
@@ -29,10 +33,18 @@ class Change:
     st_gid: int | None = None
     atime_ns: int | None = None
     mtime_ns: int | None = None
+    atime_now: bool = False
+    mtime_now: bool = False
 
-    @property
-    def only_size(self) -> bool:
-        return self == Change(size=self.size)
+    def dated(self, now_ns: int) -> Change:
+        """The same with `now_ns` for now."""
+        return replace(
+            self,
+            atime_ns=now_ns if self.atime_now else self.atime_ns,
+            mtime_ns=now_ns if self.mtime_now else self.mtime_ns,
+            atime_now=False,
+            mtime_now=False,
+        )
 
 
 class Space(NamedTuple):

@@ -15,7 +15,7 @@ from smbfuse.core.extents import ExtentCalls
 from smbfuse.core.handles import FileHandle
 from smbfuse.core.vfs import Entry, system_call
 from smbfuse.core.xattrs import XattrCalls
-from smbfuse.wire.filelevels import FileBasicInfo, FileEndOfFileInfo
+from smbfuse.wire.filelevels import FileBasicInfo
 from smbfuse.wire.text import ns_to_filetime
 
 if TYPE_CHECKING:
@@ -50,11 +50,14 @@ class FileSystem(XattrCalls, ExtentCalls):
         return self._add(inode, share, flags)
 
     async def _open_truncated(self, inode: Inode, flags: int) -> int:
+        before = self.cache.attributes(inode)
         number = await self._open(inode, flags)
+        change = self._dated(Change(size=0), before)
         done = False
         try:
-            await self.handles.file(number).share.use(_truncate)
-            self._note_times(inode, Change(size=0))
+            share = self.handles.file(number).share
+            await share.use(lambda file: self.backend.change(self.path(inode), file, change, before))
+            self._note_times(inode, change)
             done = True
         finally:
             self.cache.changed(inode)
@@ -199,10 +202,6 @@ class FileSystem(XattrCalls, ExtentCalls):
         for file in self.opens.files():
             await file.close()
         await self.silly.end()
-
-
-async def _truncate(file: OpenFile) -> None:
-    await file.tree.set_file(file.fid, FileEndOfFileInfo(end_of_file=0))
 
 
 async def _flush(file: OpenFile) -> None:

@@ -235,6 +235,7 @@ class Vfs:
         before = self.cache.attributes(inode)
         if before is None and change.permissions is not None:
             before = await self._refresh(inode)
+        change = self._dated(change, before)
         share = self.opens.of(inode, write=True)
         nameless = inode.deleted and not self.silly.names_of(inode)
         path = ServerPath("") if nameless else self.path(inode)  # then there is nothing but the open file
@@ -254,7 +255,17 @@ class Vfs:
             return self.entry(inode, await self._refresh(inode))
         return self.entry(inode, _applied(before, change))  # with timeout 0: the change time is the server's
 
+    def _dated(self, change: Change, before: Attributes | None) -> Change:
+        """With the server's time in the place of now.
+
+        A new size dates the file by itself. For POSIX so does one that is no new one, but smbd 4.17 does nothing then.
+        """
+        if change.size is not None and change.mtime_ns is None:
+            change = replace(change, mtime_now=before is None or before.size == change.size)
+        return change.dated(self.backend.now_ns())
+
     def _note_times(self, inode: Inode, change: Change) -> None:
+        """Keep account of a change, as far as it dates a file that is open."""
         if not self.backend.late_times or self.opens.of(inode) is None:
             return
         if change.mtime_ns is not None:

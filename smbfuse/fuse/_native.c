@@ -42,6 +42,7 @@ static new_versioned_fn *libfuse_new_versioned; /* NULL before libfuse 3.17 */
 static uint64_t current_unique;     /* of the request handed to pyfuse3 last; 0: could not be read */
 static uint32_t current_pid;        /* thread that waits for it; 0: none, or in another pid namespace */
 static uint64_t current_lock_owner; /* whose locks it acts under or ends; 0: the kernel does not say */
+static uint32_t current_times_now;  /* FATTR_ATIME_NOW, FATTR_MTIME_NOW: times to be set to now, whenever that is */
 static PyObject *interrupt_callback; /* called with the unique of the interrupted request; NULL: nobody asked */
 static int peek_pipe[2] = {-1, -1};
 
@@ -138,6 +139,12 @@ static uint64_t lock_owner(const struct request_head *head)
     return 0;
 }
 
+/* pyfuse3 puts the time of this machine in the place of these flags; what "now" is may be for another to say. */
+static uint32_t times_now(const struct request_head *head)
+{
+    return head->in.opcode == FUSE_SETATTR ? head->setattr.valid & (FATTR_ATIME_NOW | FATTR_MTIME_NOW) : 0;
+}
+
 static void note_request(struct fuse_session *se, const struct fuse_buf *buf)
 {
     struct request_head head = {0};
@@ -148,6 +155,7 @@ static void note_request(struct fuse_session *se, const struct fuse_buf *buf)
     current_unique = head.in.unique;
     current_pid = head.in.pid;
     current_lock_owner = lock_owner(&head);
+    current_times_now = times_now(&head);
     if (head.in.opcode == FUSE_INIT) /* the first request of every session */
         set_nonblocking(fuse_session_fd(se));
     else if (head.in.opcode == FUSE_INTERRUPT && size >= sizeof head.in + sizeof head.interrupt)
@@ -527,6 +535,7 @@ static PyObject *reply_lseek(PyObject *module, PyObject *args)
 GETTER(get_current_unique, current_unique)
 GETTER(get_current_pid, current_pid)
 GETTER(get_current_lock_owner, current_lock_owner)
+GETTER(get_current_times_now, current_times_now)
 GETTER(pending_requests, PyDict_GET_SIZE(pending))
 
 static PyObject *set_callback(PyObject **place, PyObject *callback, const char *what)
@@ -551,6 +560,7 @@ static PyMethodDef methods[] = {
     {"current_unique", get_current_unique, METH_NOARGS, NULL},
     {"current_pid", get_current_pid, METH_NOARGS, NULL},
     {"current_lock_owner", get_current_lock_owner, METH_NOARGS, NULL},
+    {"current_times_now", get_current_times_now, METH_NOARGS, NULL},
     {"set_interrupt_callback", set_interrupt_callback, METH_O, NULL},
     {"set_request_callback", set_request_callback, METH_O, NULL},
     {"configure_session", configure_session, METH_VARARGS, NULL},

@@ -66,6 +66,16 @@ does it, to be let through its own locks; 0 for pages that the kernel moves. The
 `lock_owner`.
 """
 
+ATIME_NOW = 1 << 7
+MTIME_NOW = 1 << 8
+"""Of `current_times_now`: FATTR_ATIME_NOW and FATTR_MTIME_NOW of the kernel."""
+
+current_times_now: Callable[[], int] = _nothing_current
+"""Which times the setattr under way sets to now, to be read when `current_unique` is.
+
+pyfuse3 gives the time that this machine has then, as if a program had named it. 0 where the native module is missing.
+"""
+
 set_interrupt_callback: Callable[[Callable[[int], object] | None], None] = _nothing
 """Register what is called, in the event loop's thread, with the number of each request the kernel wants ended.
 
@@ -110,6 +120,7 @@ _BOUND = (
     "current_unique",
     "current_pid",
     "current_lock_owner",
+    "current_times_now",
     "set_interrupt_callback",
     "configure_session",
     "passed_operations",

@@ -67,15 +67,18 @@ def attributes(entry: Entry) -> EntryAttributes:
     return made
 
 
-def change_of(attr: EntryAttributes, fields: SetattrFields) -> Change:
-    """What a setattr request asks for."""
+def change_of(attr: EntryAttributes, fields: SetattrFields, times_now: int) -> Change:
+    """What a setattr request asks for; `times_now` is `native.current_times_now`'s."""
+    atime_now, mtime_now = bool(times_now & native.ATIME_NOW), bool(times_now & native.MTIME_NOW)
     return Change(
         size=attr.st_size if fields.update_size else None,
         permissions=stat.S_IMODE(attr.st_mode) if fields.update_mode else None,
         st_uid=attr.st_uid if fields.update_uid else None,
         st_gid=attr.st_gid if fields.update_gid else None,
-        atime_ns=attr.st_atime_ns if fields.update_atime else None,
-        mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
+        atime_ns=attr.st_atime_ns if fields.update_atime and not atime_now else None,
+        mtime_ns=attr.st_mtime_ns if fields.update_mtime and not mtime_now else None,
+        atime_now=atime_now,
+        mtime_now=mtime_now,
     )
 
 
@@ -116,7 +119,7 @@ class Operations(pyfuse3.Operations):
     async def setattr(
         self, inode: int, attr: EntryAttributes, fields: SetattrFields, fh: int | None, ctx: RequestContext
     ) -> EntryAttributes:
-        return attributes(await self.files.setattr(inode, change_of(attr, fields)))
+        return attributes(await self.files.setattr(inode, change_of(attr, fields, native.current_times_now())))
 
     @handler
     async def readlink(self, inode: int, ctx: RequestContext) -> bytes:
