@@ -97,7 +97,9 @@ class Operation:
         self.scope = trio.CancelScope()
         self.by_interrupt = False
         """Whether the scope's deadline is an interrupt's."""
-        operations[self._unique] = self
+        # pyfuse3 calls two handlers for one setxattr with flags. The second begins under the number of whatever request
+        # was read last, and must not be taken for that.
+        operations.setdefault(self._unique, self)
 
     @property
     def interrupted(self) -> bool:
@@ -111,7 +113,8 @@ class Operation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        self._operations.pop(self._unique, None)
+        if self._operations.get(self._unique) is self:
+            del self._operations[self._unique]
         return self.scope.__exit__(kind, error, trace)
 
     def interrupt(self) -> None:

@@ -146,6 +146,31 @@ async def test_what_ends_an_operation_is_known(
     assert trio.current_time() - begun == pytest.approx(lasts)
 
 
+async def test_a_second_handler_of_a_request_is_not_taken_for_another_request(
+    requests: Requests, autojump_clock: MockClock
+) -> None:
+    """As pyfuse3 calls them for setxattr with XATTR_CREATE; other requests were read in between."""
+    interrupts = Interrupts()
+    requests.grace(AT_ONCE)
+    ended: list[str] = []
+
+    async def handle(name: str) -> None:
+        with interrupts.guard() as operation:
+            await trio.sleep(1)
+        ended.append(f"{name} {operation.interrupted}")
+
+    async with trio.open_nursery() as nursery:
+        requests.unique = 4
+        nursery.start_soon(handle, "other")
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(handle, "second")
+        await trio.testing.wait_all_tasks_blocked()
+        interrupts.interrupt(4)
+        await trio.testing.wait_all_tasks_blocked()
+        assert ended == ["other True"]
+    assert ended == ["other True", "second False"]
+
+
 async def test_a_deadly_signal_shortens_the_grace_of_a_harmless_one(
     requests: Requests, autojump_clock: MockClock
 ) -> None:
