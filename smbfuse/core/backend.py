@@ -15,6 +15,7 @@ from smbfuse.core.names import NameStyle, is_snapshot
 if TYPE_CHECKING:
     from smbfuse.client.openfile import OpenFile
     from smbfuse.client.tree import Tree
+    from smbfuse.core.acls import PosixAcls
     from smbfuse.core.attrs import Attributes
     from smbfuse.wire.filelevels import FileBasicInfo
 
@@ -79,6 +80,8 @@ class Backend(Protocol):
     tree: Tree
     posix_locks: bool
     """Whether the server locks as POSIX wants: advisory, byte by byte."""
+    acls: PosixAcls | None
+    """POSIX ACLs, if the server has them."""
 
     async def stat(self, path: ServerPath) -> Attributes: ...
 

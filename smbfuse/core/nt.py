@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from smbfuse.client.openfile import OpenFile
     from smbfuse.client.search import Search
     from smbfuse.client.tree import ServerPath, Tree
+    from smbfuse.core.acls import PosixAcls
     from smbfuse.core.backend import Pages
     from smbfuse.wire.codec import WireStruct
 
@@ -145,6 +146,7 @@ class NtBackend:
     style: NameStyle = WINDOWS_NAMES
     late_times = True
     posix_locks = False
+    acls: PosixAcls | None = None
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree

@@ -10,8 +10,9 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any, Final
 
+from smbfuse.core.acls import PosixAcls
 from smbfuse.core.attrs import UNIX_KINDS, Attributes, from_unix
-from smbfuse.core.backend import Change, Space, child
+from smbfuse.core.backend import Change, Space, child, split
 from smbfuse.core.names import POSIX_NAMES, acceptable
 from smbfuse.core.nt import UNKNOWN_LEVEL, NtBackend
 from smbfuse.errors import NotSupported, RemoteProtocolError, StatusError
@@ -109,6 +110,7 @@ class UnixBackend(NtBackend):
         super().__init__(tree)
         self.capabilities = capabilities
         self.posix_locks = bool(capabilities & CIFS_UNIX_FCNTL_LOCKS_CAP)
+        self.acls = PosixAcls(tree) if capabilities & CIFS_UNIX_POSIX_ACLS_CAP else None
 
     async def stat(self, path: ServerPath) -> Attributes:
         return from_unix(await self.tree.query_path(path, FileUnixBasic))
@@ -157,10 +159,16 @@ class UnixBackend(NtBackend):
         return file, attrs
 
     async def _insist(self, path: ServerPath, attrs: Attributes, permissions: int) -> None:
-        """Samba's `create mask` takes bits away from what is new, but not from what is changed afterwards."""
-        if attrs.permissions != permissions:
-            await self.tree.set_path(path, FileUnixBasic(permissions=permissions))
-            attrs.permissions = permissions
+        """Samba's `create mask` takes bits away from what is new, but not from what is changed afterwards.
+
+        Where a default ACL of the directory's has taken them, that is as it should be.
+        """
+        if attrs.permissions == permissions:
+            return
+        if self.acls is not None and await self.acls.passes_on(split(path, self.style)[0]):
+            return
+        await self.tree.set_path(path, FileUnixBasic(permissions=permissions))
+        attrs.permissions = permissions
 
     # --- changing
 

@@ -479,3 +479,7 @@ POSIX_LOCK_TYPE_READ: Final = 0
 POSIX_LOCK_TYPE_WRITE: Final = 1
 POSIX_LOCK_TYPE_UNLOCK: Final = 2
 POSIX_LOCK_FLAG_WAIT: Final = 0x0001
+
+# CIFS UNIX extensions: SMB_SET_POSIX_ACL
+POSIX_ACL_KEEP: Final = 0xFFFF
+"""As a count of entries: leave that list as it is."""

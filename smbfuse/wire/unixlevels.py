@@ -143,7 +143,7 @@ class PosixAce(WireStruct):
 
 @wire
 class PosixAcl(WireStruct):
-    """SMB_QUERY_POSIX_ACL, also set. A count of 0xFFFF in a set leaves that list: then it has no entries (`keep_*`)."""
+    """SMB_QUERY_POSIX_ACL, also set. A set with a count of POSIX_ACL_KEEP leaves that list."""
 
     LEVEL: ClassVar[int] = const.SMB_QUERY_POSIX_ACL
     version: U16 = 1
