@@ -85,6 +85,8 @@ class MountSettings:
     """Seconds for which attributes and names may be served from cache where the server promises nothing."""
     user_xattr: bool = True
     """Show extended attributes and streams of the server as `user.` xattrs."""
+    acl: bool | None = None
+    """POSIX ACLs: True: on where the server has them; False: off; None: on where the mounted directory has one."""
     brl: bool = True
     """Whether byte-range locks go to the server; else they hold on this machine only."""
     mfsymlinks: bool = False

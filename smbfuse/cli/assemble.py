@@ -86,6 +86,7 @@ def mount_settings(source: str, mountpoint: str, unc: Unc, choices: Choices, cal
             file_mode=_mode(choices.file_mode, choices.umask),
             dir_mode=_mode(choices.dir_mode, choices.umask),
             actimeo=choices.actimeo,
+            acl=choices.acl,
             brl=choices.brl,
             reserved=choices.reserved,
         ),

@@ -50,6 +50,7 @@ class Choices:
     read_only: bool = False
     allow_other: bool | None = None
     actimeo: float | None = None
+    acl: bool | None = None
     brl: bool | None = None
     rsize: int | None = None
     wsize: int | None = None
@@ -187,6 +188,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _flag("noallow_other", "allow_other", "let only the mounting user in, also when that is root", sets=False),
     _flag("user_xattr", "user_xattr", "extended attributes and streams of the server as user.NAME (default)"),
     _flag("nouser_xattr", "user_xattr", "hide them", sets=False),
+    _flag("acl", "acl", "POSIX ACLs, with UNIX extensions (default: if the share has one itself)"),
+    _flag("noacl", "acl", "no POSIX ACLs", sets=False),
     _flag("unix posix linux", "unix", "UNIX extensions: fail if the server has none"),
     _flag("nounix noposix nolinux", "unix", "do not use UNIX extensions", sets=False),
     _option("fsname", values.TEXT, "fsname", "device name in /proc/mounts (default: the share)"),
@@ -227,7 +230,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _ignore("relatime norelatime strictatime nostrictatime diratime nodiratime lazytime nolazytime iversion"),
     _ignore("noiversion silent loud nonempty"),
     # what happens anyway, or has no meaning here
-    _ignore("nodomainauto nosetuids nodynperm noacl nosfu serverino"),
+    _ignore("nodomainauto nosetuids nodynperm nosfu serverino"),
     _ignore("mand nomand rwpidforward nosharesock noblocksend noautotune tcpnodelay notcpnodelay"),
     _ignore("closetimeo strictsync nostrictsync nolease locallease handlecache nohandlecache max_cached_dirs"),
     _ignore("bsize rasize max_credits soft nohard intr nointr nodfs handletimeout resilienthandles"),
@@ -242,7 +245,6 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _warn("setuids", f"{_LATER}: new files belong to the user who logged on"),
     _warn("dynperm", f"{_LATER}: modes that the server cannot keep are not kept"),
     _warn("cifsacl", f"{_LATER}: modes are those of file_mode= and dir_mode="),
-    _warn("acl", f"{_LATER}: there are no POSIX ACLs"),
     _warn("backupuid backupgid", f"{_LATER}: files are opened with ordinary rights"),
     _warn("netbiosname servern servernetbiosname", f"{_LATER}: smbfuse connects by TCP without NetBIOS"),
     _warn("nocase ignorecase", "has no effect: whether case matters is the server's business"),

@@ -27,7 +27,7 @@ _MADE_UP: Final = 1 << 63
 """Numbers from here on were made of a path; no file system in use has inode numbers so high."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class Inode:
     """One file or directory, as long as the kernel, a handle or a cached listing may name it."""
 

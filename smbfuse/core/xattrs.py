@@ -4,21 +4,30 @@
     user.smb.stream.NAME    an alternate data stream
     user.cifs.dosattrib     DOS attributes, 4 bytes; user.cifs.creationtime: FILETIME, 8 bytes; both little-endian
     system.cifs_acl         security descriptor as cifs-utils want it, and system.cifs_ntsd, system.cifs_ntsd_full
+    system.posix_acl_access, system.posix_acl_default   POSIX ACLs, where they are on
     smb.NAME                facts about the file, read-only
 
 Only the first two are listed, as with cifs.ko: the others every file has, and a program that copies all it finds listed
-would carry them to where they mean nothing. All other names (security.capability before each write, POSIX ACLs at each
-`ls -l`) are answered without a question to the server. ENOSYS is never the answer: it would end xattrs for the mount.
+would carry them to where they mean nothing. All other names (security.capability before each write) are answered
+without a question to the server. ENOSYS is never the answer: it would end xattrs for the mount.
+
+POSIX ACLs are a matter of all or nothing. `ls -l` asks for two of each file until it is told that there are none on
+this file system (EOPNOTSUPP), and no listing tells which files have any. A guess would make backups lose them, and
+setfacl(1) too. So they are on where somebody says so, or where the directory that is mounted has one itself.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import stat
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
+from smbfuse.core.acls import Acls, PosixAcls, from_xattr, minimal
 from smbfuse.core.extras import MAX_VALUE, Extras
 from smbfuse.core.names import from_kernel, to_kernel
 from smbfuse.core.vfs import Vfs, system_call
@@ -26,13 +35,13 @@ from smbfuse.wire import const
 from smbfuse.wire.filelevels import FileBasicInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from smbfuse.client.tree import ServerPath
     from smbfuse.core.backend import Backend
     from smbfuse.core.inodes import Inode
     from smbfuse.core.settle import Settler
     from smbfuse.settings import MountSettings
+
+log: Final = logging.getLogger(__name__)
 
 USER: Final = b"user."
 STREAM: Final = b"user.smb.stream."
@@ -41,6 +50,8 @@ MAX_NAME: Final = 255
 """Bytes of a name with its prefix (XATTR_NAME_MAX)."""
 _MAX_KEPT: Final = 64
 """Files whose EAs are kept: programs list those of one file, and then ask for each."""
+_SETTLED_NS: Final = 2 * 10**9
+"""The grain of change times, with room: within it a file may change twice and show one time."""
 
 
 class Attribute:
@@ -48,6 +59,8 @@ class Attribute:
 
     user: ClassVar[bool] = False
     """Whether the option nouser_xattr hides it."""
+    changes_mode: ClassVar[bool] = False
+    """Whether stat(2) may tell another mode after it was set. The kernel expects another change time only."""
 
     async def get(self, path: ServerPath) -> bytes:
         """The value. OSError(ENODATA) if there is none."""
@@ -146,10 +159,17 @@ class Basic(Attribute):
         await self.extras.set_basic(path, info)
 
 
+class DosAttributes(Basic):
+    """One of them is the read-only attribute."""
+
+    changes_mode: ClassVar[bool] = True
+
+
 @dataclass(frozen=True, slots=True)
 class Security(Attribute):
     """The security descriptor. As cifs.ko: what is written depends more on the name than what is read."""
 
+    changes_mode: ClassVar[bool] = True
     extras: Extras
     to_read: int
     to_write: int
@@ -159,6 +179,48 @@ class Security(Attribute):
 
     async def set(self, path: ServerPath, value: bytes) -> None:
         await self.extras.set_security(path, self.to_write, value)
+
+
+@dataclass(frozen=True, slots=True)
+class AccessAcl(Attribute):
+    """The POSIX ACL of a file. Its mask is the group's part of the mode."""
+
+    changes_mode: ClassVar[bool] = True
+    acls: PosixAcls
+    known: Callable[[], Awaitable[Acls]]
+
+    async def get(self, path: ServerPath) -> bytes:
+        return _there((await self.known()).access)
+
+    async def set(self, path: ServerPath, value: bytes) -> None:
+        await self.acls.set_access(path, from_xattr(value))
+
+    async def remove(self, path: ServerPath) -> None:
+        await self.acls.set_access(path, minimal(from_xattr(await self.get(path))))
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultAcl(Attribute):
+    """The ACL that a directory gives to what is made in it."""
+
+    acls: PosixAcls
+    known: Callable[[], Awaitable[Acls]]
+
+    async def get(self, path: ServerPath) -> bytes:
+        return _there((await self.known()).default)
+
+    async def set(self, path: ServerPath, value: bytes) -> None:
+        await self.acls.set_default(path, from_xattr(value))
+
+    async def remove(self, path: ServerPath) -> None:
+        await self.get(path)
+        await self.acls.set_default(path, ())
+
+
+def _there(value: bytes) -> bytes:
+    if not value:
+        raise OSError(errno.ENODATA, "no such ACL")
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +266,7 @@ def named_attributes(extras: Extras) -> dict[bytes, Attribute]:
         return "\n".join(await extras.snapshots(path))
 
     return {
-        b"user.cifs.dosattrib": Basic(extras, "ext_file_attributes", 4, const.FILE_ATTRIBUTE_NORMAL),
+        b"user.cifs.dosattrib": DosAttributes(extras, "ext_file_attributes", 4, const.FILE_ATTRIBUTE_NORMAL),
         b"user.cifs.creationtime": Basic(extras, "creation_time", 8, 1),
         b"system.cifs_acl": Security(extras, _OWNER_DACL, const.DACL_SECURITY_INFORMATION),
         b"system.cifs_ntsd": Security(extras, _OWNER_DACL, _OWNER_DACL),
@@ -217,8 +279,29 @@ def named_attributes(extras: Extras) -> dict[bytes, Attribute]:
     }
 
 
+class _KnownAcls(NamedTuple):
+    """The ACLs of an inode as the server told them: for which version of it, until when surely."""
+
+    version: int
+    until: float
+    ctime_ns: int | None
+    """The file's change time, which an ACL that is set moves; None where it was too young to rely on that."""
+    acls: Acls
+
+
+_ACCESS: Final = b"system.posix_acl_access"
+_ACL_NAMES: Final = frozenset({_ACCESS, b"system.posix_acl_default"})
+
+
+async def _nothing(_number: int) -> None:
+    pass
+
+
 class XattrCalls(Vfs):
     """The system calls about extended attributes. Names are bytes with their prefix, values bytes."""
+
+    drop_attributes: Callable[[int], Awaitable[None]] = staticmethod(_nothing)
+    """Makes the kernel ask for the attributes of an inode anew; the mount sets it."""
 
     def __init__(
         self,
@@ -235,6 +318,25 @@ class XattrCalls(Vfs):
         self._named = named_attributes(self.extras)
         self._eas: OrderedDict[Inode, tuple[int, float, dict[str, bytes]]] = OrderedDict()
         """EAs of the files asked for last: the inode's version, until when, and the EAs."""
+        self._acl_option = mount.acl
+        self.acls: PosixAcls | None = None
+        """Set where POSIX ACLs are on: by `find_acls`, before the mount."""
+        self._acls: WeakKeyDictionary[Inode, _KnownAcls] = WeakKeyDictionary()
+
+    async def find_acls(self) -> None:
+        """See whether POSIX ACLs are to be on. StatusError.
+
+        A mount that has none of its own at the root is left in peace unless the option acl is given.
+        """
+        offered = self.backend.acls
+        if offered is None:
+            if self._acl_option:
+                log.warning("there are no POSIX ACLs: the server does not offer them")
+            return
+        wanted = self._acl_option
+        if wanted is None:
+            wanted = any(await offered.get(self.path(self.inodes.root)))
+        self.acls = offered if wanted else None
 
     @system_call
     async def listxattr(self, number: int) -> list[bytes]:
@@ -283,6 +385,8 @@ class XattrCalls(Vfs):
                 self.cache.changed(inode)  # times too, and with the new version what is kept of its EAs
 
         await self.change(accounted)
+        if attribute.changes_mode:
+            await self.drop_attributes(number)
 
     def _attribute(self, inode: Inode, name: bytes) -> Attribute:
         """What a name stands for. OSError(EOPNOTSUPP) for what SMB does not have."""
@@ -297,7 +401,30 @@ class XattrCalls(Vfs):
         if name.startswith(USER) and name != USER:
             ea = name.removeprefix(USER).decode("ascii", "surrogateescape")
             return Ea(self.extras, ea, lambda: self._known_eas(inode))
+        if name in _ACL_NAMES and self.acls is not None:
+            return self._of_acls(self.acls, inode, name)
         return Attribute() if name.startswith(FACT) else None
+
+    def _of_acls(self, acls: PosixAcls, inode: Inode, name: bytes) -> Attribute:
+        if name == _ACCESS:
+            return AccessAcl(acls, lambda: self._known_acls(acls, inode))
+        if inode.kind == stat.S_IFDIR:
+            return DefaultAcl(acls, lambda: self._known_acls(acls, inode))
+        return Attribute()
+
+    async def _known_acls(self, acls: PosixAcls, inode: Inode) -> Acls:
+        """The ACLs of a file. They count for as long as other answers, and then as long as the file does not change."""
+        known = self._acls.get(inode)
+        if known is not None and known.version == inode.version:
+            attrs = self.cache.attributes(inode)
+            if self.cache.remaining(known.until) > 0 or (attrs is not None and attrs.ctime_ns == known.ctime_ns):
+                return known.acls
+        version, asked, attrs = inode.version, self.cache.now(), self.cache.attributes(inode)
+        settled = attrs is not None and self.backend.now_ns() - attrs.ctime_ns > _SETTLED_NS
+        found = await acls.get(self.path(inode))
+        until = asked + self.cache.lifetime
+        self._acls[inode] = _KnownAcls(version, until, attrs.ctime_ns if attrs and settled else None, found)
+        return found
 
     async def _known_eas(self, inode: Inode) -> dict[str, bytes]:
         """All EAs of a file, from an answer that may still be served or from the server."""

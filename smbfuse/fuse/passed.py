@@ -49,9 +49,16 @@ def _file_lock(lock: Lock) -> FileLock:
 
 
 async def drop_pages(number: int) -> None:
-    """Make the kernel forget data and attributes of an inode.
+    """Make the kernel forget data and attributes of an inode."""
+    await _invalidate(number, attr_only=False)
 
-    In a thread: the kernel waits for reads of the same pages, which are ours to answer.
-    """
+
+async def drop_attributes(number: int) -> None:
+    """Make the kernel ask for the attributes of an inode anew."""
+    await _invalidate(number, attr_only=True)
+
+
+async def _invalidate(number: int, *, attr_only: bool) -> None:
+    """In a thread: the kernel waits for reads of the same pages, which are ours to answer."""
     with contextlib.suppress(OSError):  # the kernel does not know the inode (any more)
-        await trio.to_thread.run_sync(partial(pyfuse3.invalidate_inode, pyfuse3.InodeT(number), attr_only=False))
+        await trio.to_thread.run_sync(partial(pyfuse3.invalidate_inode, pyfuse3.InodeT(number), attr_only=attr_only))

@@ -28,7 +28,7 @@ from smbfuse.errors import ConnectionLost, MountError, SmbfuseError
 from smbfuse.fuse import extra, native
 from smbfuse.fuse.interrupts import Interrupts
 from smbfuse.fuse.operations import Operations
-from smbfuse.fuse.passed import PassedOperations, drop_pages
+from smbfuse.fuse.passed import PassedOperations, drop_attributes, drop_pages
 
 if TYPE_CHECKING:
     from smbfuse.settings import MountSettings, ServerSettings
@@ -87,6 +87,7 @@ async def _file_system(tree: Tree, mount: MountSettings, nursery: trio.Nursery) 
         unique_file_names=tree.unique_file_names,
     )
     await files.check_root()
+    await files.find_acls()
     return files
 
 
@@ -99,6 +100,8 @@ async def _mounted(operations: Operations, mount: MountSettings, ready: Callable
     mountpoint = _resolved(mount.mountpoint)
     extra.prepare(extra.ALL if mount.brl else extra.EXTENTS)
     operations.files.drop_pages = drop_pages
+    operations.files.drop_attributes = drop_attributes
+    operations.enable_acl = operations.files.acls is not None and mount.default_permissions
     try:
         pyfuse3.init(operations, mountpoint, _options(mount))
     except RuntimeError as exc:
