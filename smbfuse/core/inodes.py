@@ -65,10 +65,14 @@ class Inode:
 
 
 class InodeTable:
-    """All inodes, by number and by (directory, name). `key` makes names equal that the server takes for the same."""
+    """All inodes, by number and by (directory, name). `key` makes names equal that the server takes for the same.
 
-    def __init__(self, root: Inode, key: Callable[[str], str]) -> None:
+    Without `server_numbers` files have no ids, whatever the server says: for those that give one to several files.
+    """
+
+    def __init__(self, root: Inode, key: Callable[[str], str], *, server_numbers: bool = True) -> None:
         self.root = root
+        self.server_numbers = server_numbers
         self._key = key
         self._by_number: dict[int, Inode] = {root.number: root}
         self._by_name: dict[tuple[int, str], Inode] = {}
@@ -131,47 +135,51 @@ class InodeTable:
             self.unlink(parent, name)
         inode = None if snapshot else self._by_another_name(attrs)
         if inode is None:
-            inode = Inode(self._number(parent, name, attrs, snapshot), attrs.kind, attrs.file_id, snapshot)
+            file_id = self._id(attrs)
+            inode = Inode(self._number(parent, name, file_id, snapshot), attrs.kind, file_id, snapshot)
             self._by_number[inode.number] = inode
-            if attrs.file_id > ROOT and not snapshot:
-                self._by_file_id[attrs.file_id] = inode
+            if file_id > ROOT and not snapshot:
+                self._by_file_id[file_id] = inode
         self.link(inode, parent, name)
         return inode
+
+    def _id(self, attrs: Attributes) -> int:
+        return attrs.file_id if self.server_numbers else 0
 
     def _by_another_name(self, attrs: Attributes) -> Inode | None:
         """The known inode that these attributes are a hard link of. A directory has one name only.
 
         A deleted file whose id was given again is another file, and so is one of another kind.
         """
-        other = self._by_file_id.get(attrs.file_id)
+        other = self._by_file_id.get(self._id(attrs))
         if other is None or other.deleted or other.kind != attrs.kind or attrs.is_dir:
             return None
         return other
 
-    @staticmethod
-    def _same(known: Inode, attrs: Attributes) -> bool:
+    def _same(self, known: Inode, attrs: Attributes) -> bool:
         """Whether a known inode is what the server describes under its name; without ids nothing tells otherwise."""
-        told = known.file_id > ROOT and attrs.file_id > ROOT
-        return known.kind == attrs.kind and (not told or known.file_id == attrs.file_id)
+        file_id = self._id(attrs)
+        told = known.file_id > ROOT and file_id > ROOT
+        return known.kind == attrs.kind and (not told or known.file_id == file_id)
 
     def is_another(self, inode: Inode, attrs: Attributes) -> bool:
         """Whether the server now describes another file than this inode: of another kind, or with another id."""
         return inode is not self.root and not self._same(inode, attrs)
 
-    def _candidates(self, parent: Inode, name: str, attrs: Attributes, snapshot: bool) -> Iterable[int]:
+    def _candidates(self, parent: Inode, name: str, file_id: int, snapshot: bool) -> Iterable[int]:
         """Numbers for this file, best first."""
-        if attrs.file_id > ROOT and not snapshot:
-            yield attrs.file_id
+        if file_id > ROOT and not snapshot:
+            yield file_id
         path = "/".join([*self.components(parent), name])
-        yield _hashed(f"{path}\0{attrs.file_id}" if attrs.file_id > ROOT else path)
+        yield _hashed(f"{path}\0{file_id}" if file_id > ROOT else path)
 
-    def _number(self, parent: Inode, name: str, attrs: Attributes, snapshot: bool) -> int:
+    def _number(self, parent: Inode, name: str, file_id: int, snapshot: bool) -> int:
         """The best number that no other inode has."""
-        for number in self._candidates(parent, name, attrs, snapshot):
+        for number in self._candidates(parent, name, file_id, snapshot):
             if number not in self._by_number:
                 return number
         salt = 0
-        while (number := _hashed(f"{parent.number}\0{name}\0{attrs.file_id}\0{salt}")) in self._by_number:
+        while (number := _hashed(f"{parent.number}\0{name}\0{file_id}\0{salt}")) in self._by_number:
             salt += 1
         return number
 

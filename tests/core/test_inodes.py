@@ -8,8 +8,8 @@ from smbfuse.core.attrs import Attributes
 from smbfuse.core.inodes import ROOT, Inode, InodeTable
 
 
-def table() -> InodeTable:
-    return InodeTable(Inode(ROOT, stat.S_IFDIR), str)
+def table(*, server_numbers: bool = True) -> InodeTable:
+    return InodeTable(Inode(ROOT, stat.S_IFDIR), str, server_numbers=server_numbers)
 
 
 def described(file_id: int, kind: int = stat.S_IFREG) -> Attributes:
@@ -70,3 +70,13 @@ def test_the_number_is_the_same_after_everything_was_forgotten() -> None:
     inodes.forget(before, 1)
     assert len(inodes) == 1
     assert known(inodes, "a", 0).number == before
+
+
+def test_ids_may_be_left_out_of_account() -> None:
+    inodes = table(server_numbers=False)
+    first, second = known(inodes, "a", 4711), known(inodes, "b", 4711)
+    assert first is not second
+    assert 4711 not in (first.number, second.number)
+    assert known(inodes, "a", 4712) is first
+    assert not inodes.is_another(first, described(4713))
+    assert known(table(server_numbers=False), "a", 1).number == first.number
