@@ -76,6 +76,12 @@ class MountSettings:
     force_uid: bool = False
     """Show st_uid even where the UNIX extensions tell the owner."""
     force_gid: bool = False
+    setuids: bool = False
+    """What is made belongs to who makes it on this machine."""
+    dynperm: bool = False
+    """Modes and owners that the server cannot keep are remembered while the inode is known."""
+    serverino: bool = True
+    """Inode numbers are the server's where it has any; else they are made of paths."""
     file_mode: int = 0o755
     dir_mode: int = 0o755
     read_only: bool = False

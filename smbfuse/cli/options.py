@@ -45,6 +45,9 @@ class Choices:
     force_gid: bool = False
     file_mode: int | None = None
     dir_mode: int | None = None
+    setuids: bool | None = None
+    dynperm: bool | None = None
+    serverino: bool | None = None
     permissions: bool = True
     user_xattr: bool = True
     read_only: bool = False
@@ -177,6 +180,12 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _option("file_mode fmask", values.MODE, "file_mode", "mode of files, octal, if the server tells none"),
     _option("dir_mode dmask dirm dirmode", values.MODE, "dir_mode", "mode of directories, octal, likewise"),
     _option("umask", values.MODE, "umask", "permissions that file_mode and dir_mode lack, if they are not given"),
+    _flag("dynperm", "dynperm", "remember modes and owners here if the server cannot keep them"),
+    _flag("nodynperm", "dynperm", "do not (default)", sets=False),
+    _flag("setuids", "setuids", "what is made belongs to who makes it here"),
+    _flag("nosetuids", "setuids", "it belongs to whom the server says (default)", sets=False),
+    _flag("serverino", "serverino", "inode numbers are the server's, if it has any (default)"),
+    _flag("noserverino", "serverino", "inode numbers are made of paths", sets=False),
     _flag("mfsymlinks", "mfsymlinks", "symbolic links as cifs.ko writes them for servers without any"),
     _flag("nomfsymlinks", "mfsymlinks", "such links are files (default)", sets=False),
     _flag("mapposix nomapchars", "reserved", "map reserved characters to U+F001 to U+F029 (default)", sets="sfm"),
@@ -230,7 +239,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _ignore("relatime norelatime strictatime nostrictatime diratime nodiratime lazytime nolazytime iversion"),
     _ignore("noiversion silent loud nonempty"),
     # what happens anyway, or has no meaning here
-    _ignore("nodomainauto nosetuids nodynperm nosfu serverino"),
+    _ignore("nodomainauto nosfu"),
     _ignore("mand nomand rwpidforward nosharesock noblocksend noautotune tcpnodelay notcpnodelay"),
     _ignore("closetimeo strictsync nostrictsync nolease locallease handlecache nohandlecache max_cached_dirs"),
     _ignore("bsize rasize max_credits soft nohard intr nointr nodfs handletimeout resilienthandles"),
@@ -242,14 +251,11 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _warn("ignore_signature signloosely", "has no effect: signatures are always checked"),
     _warn("domainauto", f"{_LATER}: give domain= if the server wants one"),
     _warn("cruid", "has no effect: it belongs to Kerberos"),
-    _warn("setuids", f"{_LATER}: new files belong to the user who logged on"),
-    _warn("dynperm", f"{_LATER}: modes that the server cannot keep are not kept"),
     _warn("cifsacl", f"{_LATER}: modes are those of file_mode= and dir_mode="),
     _warn("backupuid backupgid", f"{_LATER}: files are opened with ordinary rights"),
     _warn("netbiosname servern servernetbiosname", f"{_LATER}: smbfuse connects by TCP without NetBIOS"),
     _warn("nocase ignorecase", "has no effect: whether case matters is the server's business"),
     _warn("sfu", f"{_LATER}: device nodes and links of SFU show as files"),
-    _warn("noserverino", "has no effect: inode numbers are the server's where it has any"),
     _warn("forcemandatorylock forcemand", "has no effect: the server's POSIX locks are used where it has them"),
     _warn("acregmax acdirmax", "has no effect: use actimeo="),
     _warn("hard nosoft", f"{_LATER}: operations fail when the server stays away, as with soft"),

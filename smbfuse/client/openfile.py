@@ -108,6 +108,8 @@ class OpenFile:
     tree: Tree
     fid: int
     path: str
+    created: bool = False
+    """Whether the open made the file."""
     closed: bool = False
     busy: int = 0
     """Reads and writes under way."""

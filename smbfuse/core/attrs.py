@@ -80,6 +80,16 @@ class Stat(NamedTuple):
     ctime_ns: int
 
 
+class Owner(NamedTuple):
+    """User and group of a file to be made; None leaves them to the server."""
+
+    st_uid: int | None = None
+    st_gid: int | None = None
+
+
+ANYBODY: Final = Owner()
+
+
 @dataclass(frozen=True, slots=True)
 class OwnerPolicy:
     """Who owns what, with which permissions, where the server does not say or shall not be asked."""
@@ -90,11 +100,31 @@ class OwnerPolicy:
     force_gid: bool
     file_mode: int
     dir_mode: int
+    give_to_caller: bool
+    """Whether what is made belongs to who makes it here (setuids), and not to the user who logged on."""
 
     @classmethod
     def of(cls, mount: MountSettings) -> OwnerPolicy:
         """The policy that the mount options ask for."""
-        return cls(mount.st_uid, mount.st_gid, mount.force_uid, mount.force_gid, mount.file_mode, mount.dir_mode)
+        return cls(
+            mount.st_uid,
+            mount.st_gid,
+            mount.force_uid,
+            mount.force_gid,
+            mount.file_mode,
+            mount.dir_mode,
+            mount.setuids,
+        )
+
+    def of_new(self, caller: Owner, directory: Attributes | None) -> Owner:
+        """Whom something belongs to that `caller` makes in this directory.
+
+        Where the directory hands its group on (S_ISGID) the server sees to that.
+        """
+        if not self.give_to_caller:
+            return ANYBODY
+        handed_on = directory is not None and (directory.permissions or 0) & stat.S_ISGID
+        return Owner(caller.st_uid, None if handed_on else caller.st_gid)
 
     def permissions(self, attrs: Attributes) -> int:
         """Permission bits. Without UNIX extensions the read-only attribute takes the write bits of a file away.

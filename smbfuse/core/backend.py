@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from smbfuse.client.tree import ServerPath
+from smbfuse.core.attrs import ANYBODY, Owner
 from smbfuse.core.names import NameStyle, is_snapshot
 
 if TYPE_CHECKING:
@@ -36,6 +37,11 @@ class Change:
     mtime_ns: int | None = None
     atime_now: bool = False
     mtime_now: bool = False
+
+    @classmethod
+    def to(cls, permissions: int | None, owner: Owner) -> Change:
+        """What makes a new file what it was to be."""
+        return cls(permissions=permissions, st_uid=owner.st_uid, st_gid=owner.st_gid)
 
     def dated(self, now_ns: int) -> Change:
         """The same with `now_ns` for now."""
@@ -95,7 +101,14 @@ class Backend(Protocol):
     async def open(self, path: ServerPath, read: bool, write: bool) -> OpenFile: ...
 
     async def create(
-        self, path: ServerPath, read: bool, write: bool, permissions: int, exclusive: bool, truncate: bool
+        self,
+        path: ServerPath,
+        read: bool,
+        write: bool,
+        permissions: int,
+        exclusive: bool,
+        truncate: bool,
+        owner: Owner = ANYBODY,
     ) -> tuple[OpenFile, Attributes]: ...
 
     async def change(
@@ -104,7 +117,7 @@ class Backend(Protocol):
 
     async def set_basic(self, path: ServerPath, file: OpenFile | None, info: FileBasicInfo) -> None: ...
 
-    async def make_directory(self, path: ServerPath, permissions: int) -> Attributes | None: ...
+    async def make_directory(self, path: ServerPath, permissions: int, owner: Owner = ANYBODY) -> Attributes | None: ...
 
     async def remove_directory(self, path: ServerPath) -> None: ...
 
@@ -116,9 +129,9 @@ class Backend(Protocol):
 
     async def read_link(self, path: ServerPath) -> str: ...
 
-    async def make_symlink(self, path: ServerPath, target: str) -> None: ...
+    async def make_symlink(self, path: ServerPath, target: str, owner: Owner = ANYBODY) -> None: ...
 
-    async def make_node(self, path: ServerPath, mode: int, rdev: int) -> None: ...
+    async def make_node(self, path: ServerPath, mode: int, rdev: int, owner: Owner = ANYBODY) -> None: ...
 
     async def link(self, old: ServerPath, new: ServerPath) -> None: ...
 

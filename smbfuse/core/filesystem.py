@@ -10,6 +10,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from smbfuse.core.attrs import ANYBODY, Owner
 from smbfuse.core.backend import Change
 from smbfuse.core.extents import ExtentCalls
 from smbfuse.core.handles import FileHandle
@@ -79,18 +80,22 @@ class FileSystem(XattrCalls, ExtentCalls):
             self.inodes.close(handle.inode)
 
     @system_call
-    async def create(self, parent_number: int, raw_name: bytes, permissions: int, flags: int) -> tuple[int, Entry]:
+    async def create(
+        self, parent_number: int, raw_name: bytes, permissions: int, flags: int, caller: Owner = ANYBODY
+    ) -> tuple[int, Entry]:
         """Create a file, or open the one that is there unless O_EXCL says no; returns a handle number and the entry."""
         parent, name, path = self._target(parent_number, raw_name)
         read, write = _modes(flags)
         exclusive, truncate = bool(flags & os.O_EXCL), bool(flags & os.O_TRUNC)
         write = write or truncate
+        owner = self.owners.of_new(caller, parent.attrs)
         asked = self.cache.now()
 
         async def work() -> tuple[int, Entry]:
-            file, attrs = await self.backend.create(path, read, write, permissions, exclusive, truncate)
+            file, attrs = await self.backend.create(path, read, write, permissions, exclusive, truncate, owner)
             with file.kept():
-                entry = await self._made(parent, name, attrs, asked)
+                new = Change.to(permissions, owner) if file.created else None
+                entry = await self._made(parent, name, attrs, asked, new)
                 inode = self.inodes.get(entry.number)
                 if truncate:
                     self.cache.changed(inode)  # it may have been there before
@@ -105,18 +110,20 @@ class FileSystem(XattrCalls, ExtentCalls):
         self._unwanted(entry)
 
     @system_call
-    async def mknod(self, parent_number: int, raw_name: bytes, mode: int, rdev: int) -> Entry:
+    async def mknod(self, parent_number: int, raw_name: bytes, mode: int, rdev: int, caller: Owner = ANYBODY) -> Entry:
         """Make a file without opening it; device nodes, FIFOs and sockets where the server has them."""
         parent, name, path = self._target(parent_number, raw_name)
+        owner, permissions = self.owners.of_new(caller, parent.attrs), stat.S_IMODE(mode)
         asked = self.cache.now()
 
         async def work() -> Entry:
-            if not stat.S_ISREG(mode):
-                await self.backend.make_node(path, mode, rdev)
-                return await self._made(parent, name, None, asked)
-            file, attrs = await self.backend.create(path, False, True, stat.S_IMODE(mode), True, False)
-            await file.close()
-            return await self._made(parent, name, attrs, asked)
+            attrs = None
+            if stat.S_ISREG(mode):
+                file, attrs = await self.backend.create(path, False, True, permissions, True, False, owner)
+                await file.close()
+            else:
+                await self.backend.make_node(path, mode, rdev, owner)
+            return await self._made(parent, name, attrs, asked, Change.to(permissions, owner))
 
         return await self._change_names(parent, work, self._unwanted)
 

@@ -7,7 +7,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from smbfuse.core.attrs import Attributes, from_nt
+from smbfuse.core.attrs import ANYBODY, Attributes, Owner, from_nt
 from smbfuse.core.backend import Change, Space, child, split
 from smbfuse.core.names import WINDOWS_NAMES, NameStyle, acceptable
 from smbfuse.core.reparse import read_target
@@ -231,7 +231,14 @@ class NtBackend:
         return file
 
     async def create(
-        self, path: ServerPath, read: bool, write: bool, permissions: int, exclusive: bool, truncate: bool
+        self,
+        path: ServerPath,
+        read: bool,
+        write: bool,
+        permissions: int,
+        exclusive: bool,
+        truncate: bool,
+        owner: Owner = ANYBODY,
     ) -> tuple[OpenFile, Attributes]:
         """Create, or open what is there. Truncating is a step of its own: FILE_OVERWRITE would drop attributes too."""
         file, answer = await self.tree.create(
@@ -241,9 +248,9 @@ class NtBackend:
             options=FILE_NON_DIRECTORY_FILE,
             attributes=FILE_ATTRIBUTE_NORMAL if permissions & 0o200 else FILE_ATTRIBUTE_READONLY,
         )
-        made = answer.create_disposition == FILE_CREATED
+        file.created = answer.create_disposition == FILE_CREATED
         with file.kept():
-            if truncate and not made and answer.end_of_file:
+            if truncate and not file.created and answer.end_of_file:
                 await self.tree.set_file(file.fid, FileEndOfFileInfo(end_of_file=0))
                 answer.end_of_file = 0
             told = answer.file_id if isinstance(answer, NtCreateAndXExtendedResponse) else 0  # smbd 4.17 leaves it out
@@ -304,7 +311,7 @@ class NtBackend:
         finally:
             own.close_soon()
 
-    async def make_directory(self, path: ServerPath, permissions: int) -> Attributes | None:
+    async def make_directory(self, path: ServerPath, permissions: int, owner: Owner = ANYBODY) -> Attributes | None:
         await self.tree.create_directory(path)
         return None
 
@@ -433,10 +440,10 @@ class NtBackend:
         finally:
             own.close_soon()
 
-    async def make_symlink(self, path: ServerPath, target: str) -> None:
+    async def make_symlink(self, path: ServerPath, target: str, owner: Owner = ANYBODY) -> None:
         raise OSError(errno.EPERM, "this server has no symbolic links")
 
-    async def make_node(self, path: ServerPath, mode: int, rdev: int) -> None:
+    async def make_node(self, path: ServerPath, mode: int, rdev: int, owner: Owner = ANYBODY) -> None:
         raise OSError(errno.EPERM, "this server has regular files only")
 
     async def link(self, old: ServerPath, new: ServerPath) -> None:

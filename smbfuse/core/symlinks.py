@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from smbfuse.core.attrs import ANYBODY
 from smbfuse.core.backend import child
 from smbfuse.core.names import as_text, to_kernel
 from smbfuse.core.nt import NtBackend
@@ -25,7 +26,7 @@ from smbfuse.errors import StatusError
 
 if TYPE_CHECKING:
     from smbfuse.client.tree import ServerPath
-    from smbfuse.core.attrs import Attributes
+    from smbfuse.core.attrs import Attributes, Owner
     from smbfuse.core.backend import Pages
 
     Page = list[tuple[str, Attributes]]
@@ -107,9 +108,9 @@ class MfSymlinks(NtBackend):
         target = await self._read(path) if _may_be(await super().stat(path)) else None
         return await super().read_link(path) if target is None else as_text(target)
 
-    async def make_symlink(self, path: ServerPath, target: str) -> None:
+    async def make_symlink(self, path: ServerPath, target: str, owner: Owner = ANYBODY) -> None:
         content = encode(to_kernel(target))
-        file, _ = await self.create(path, False, True, 0o644, True, False)
+        file, _ = await self.create(path, False, True, 0o644, True, False, owner)
         written = False
         try:
             await file.write(0, content)

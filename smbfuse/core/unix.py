@@ -11,8 +11,9 @@ import stat
 from typing import TYPE_CHECKING, Any, Final
 
 from smbfuse.core.acls import PosixAcls
-from smbfuse.core.attrs import UNIX_KINDS, Attributes, from_unix
+from smbfuse.core.attrs import ANYBODY, UNIX_KINDS, Attributes, Owner, from_unix
 from smbfuse.core.backend import Change, Space, child, split
+from smbfuse.core.changes import applied
 from smbfuse.core.names import POSIX_NAMES, acceptable
 from smbfuse.core.nt import UNKNOWN_LEVEL, NtBackend
 from smbfuse.errors import NotSupported, RemoteProtocolError, StatusError
@@ -142,7 +143,14 @@ class UnixBackend(NtBackend):
         return self.tree.opened(answer.fid, path)
 
     async def create(
-        self, path: ServerPath, read: bool, write: bool, permissions: int, exclusive: bool, truncate: bool
+        self,
+        path: ServerPath,
+        read: bool,
+        write: bool,
+        permissions: int,
+        exclusive: bool,
+        truncate: bool,
+        owner: Owner = ANYBODY,
     ) -> tuple[OpenFile, Attributes]:
         flags = _open_flags(read, write) | SMB_O_CREAT
         flags |= SMB_O_EXCL if exclusive else 0
@@ -153,9 +161,11 @@ class UnixBackend(NtBackend):
             raise RemoteProtocolError("a POSIX open was answered without the attributes asked for")
         attrs = from_unix(basic)
         file = self.tree.opened(answer.fid, path)
-        if answer.create_action == FILE_CREATED:
+        file.created = answer.create_action == FILE_CREATED
+        if file.created:
             with file.kept():
                 await self._insist(path, attrs, permissions)
+                await self._give(path, attrs, owner)
         return file, attrs
 
     async def _insist(self, path: ServerPath, attrs: Attributes, permissions: int) -> None:
@@ -169,6 +179,20 @@ class UnixBackend(NtBackend):
             return
         await self.tree.set_path(path, FileUnixBasic(permissions=permissions))
         attrs.permissions = permissions
+
+    async def _give(self, path: ServerPath, attrs: Attributes | None, owner: Owner) -> None:
+        """Make something new belong to somebody else, if the user who logged on may do that; as cifs.ko."""
+        wanted = Change.to(None, owner)
+        if wanted == Change() or (attrs is not None and applied(attrs, wanted) == attrs):
+            return
+        try:
+            await self.change(path, None, wanted, attrs)
+        except StatusError as exc:
+            if exc.status != STATUS_ACCESS_DENIED:
+                raise
+            return
+        if attrs is not None:
+            attrs.st_uid, attrs.st_gid = applied(attrs, wanted).st_uid, applied(attrs, wanted).st_gid
 
     # --- changing
 
@@ -190,7 +214,7 @@ class UnixBackend(NtBackend):
         if info != FileUnixBasic():
             await self.tree.set_path(path, info)
 
-    async def make_directory(self, path: ServerPath, permissions: int) -> Attributes | None:
+    async def make_directory(self, path: ServerPath, permissions: int, owner: Owner = ANYBODY) -> Attributes | None:
         # Just these two bits are "make a directory" for smbd 4.17, and fail where the name is taken.
         answer = await self.tree.posix_open(path, SMB_O_CREAT | SMB_O_DIRECTORY, permissions)
         basic = answer.basic()
@@ -198,6 +222,7 @@ class UnixBackend(NtBackend):
             return None
         attrs = from_unix(basic)
         await self._insist(path, attrs, permissions)
+        await self._give(path, attrs, owner)
         return attrs
 
     async def remove_directory(self, path: ServerPath) -> None:
@@ -221,10 +246,11 @@ class UnixBackend(NtBackend):
     async def read_link(self, path: ServerPath) -> str:
         return (await self.tree.query_path(path, FileUnixLink, max_data=8192)).target
 
-    async def make_symlink(self, path: ServerPath, target: str) -> None:
+    async def make_symlink(self, path: ServerPath, target: str, owner: Owner = ANYBODY) -> None:
         await self.tree.set_path(path, FileUnixLink(target=target))
+        await self._give(path, None, owner)
 
-    async def make_node(self, path: ServerPath, mode: int, rdev: int) -> None:
+    async def make_node(self, path: ServerPath, mode: int, rdev: int, owner: Owner = ANYBODY) -> None:
         """A device node, FIFO or socket: set for a name that is not there, UNIX_BASIC makes it (capture 30a).
 
         It would change what is there, so that has to be seen before. Samba takes bits away from the permissions.
@@ -244,7 +270,9 @@ class UnixBackend(NtBackend):
             permissions=stat.S_IMODE(mode),
         )
         await self.tree.set_path(path, wanted)
-        await self._insist(path, await self.stat(path), stat.S_IMODE(mode))
+        made = await self.stat(path)
+        await self._insist(path, made, stat.S_IMODE(mode))
+        await self._give(path, made, owner)
 
     async def link(self, old: ServerPath, new: ServerPath) -> None:
         await self.tree.set_path(new, FileUnixHlink(target=old.text))

@@ -16,8 +16,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from smbfuse.client.tree import ServerPath
-from smbfuse.core.attrs import Attributes, OwnerPolicy, Stat, count_links
+from smbfuse.core.attrs import ANYBODY, Attributes, Owner, OwnerPolicy, Stat, count_links
 from smbfuse.core.backend import Backend, Change, Space, server_path
+from smbfuse.core.changes import applied
 from smbfuse.core.closing import Closing
 from smbfuse.core.errno_map import as_oserror
 from smbfuse.core.handles import DirHandle, HandleTable
@@ -25,6 +26,7 @@ from smbfuse.core.inodes import ROOT, Inode, InodeTable
 from smbfuse.core.metacache import CEILING, Absent, Listing, MetaCache, Present
 from smbfuse.core.names import as_text, from_kernel, is_snapshot, to_kernel
 from smbfuse.core.opens import OpenTable
+from smbfuse.core.remembered import Remembered
 from smbfuse.core.silly import Silly
 from smbfuse.core.writetimes import WriteTimes
 from smbfuse.errors import MountError, SmbfuseError, StatusError
@@ -37,7 +39,6 @@ from smbfuse.ntstatus import (
     STATUS_OBJECT_PATH_NOT_FOUND,
     STATUS_SHARING_VIOLATION,
 )
-from smbfuse.wire.const import FILE_ATTRIBUTE_READONLY
 
 if TYPE_CHECKING:
     from smbfuse.client.openfile import OpenFile
@@ -112,8 +113,9 @@ class Vfs:
         self.backend = backend
         self.style = backend.style
         self.owners = OwnerPolicy.of(mount)
+        self.remembered = Remembered(mount.dynperm)
         self.read_only = mount.read_only
-        self.inodes = InodeTable(Inode(ROOT, stat.S_IFDIR), self.style.key)
+        self.inodes = InodeTable(Inode(ROOT, stat.S_IFDIR), self.style.key, server_numbers=mount.serverino)
         self.handles = HandleTable()
         self.opens = OpenTable()
         self.closing = Closing()
@@ -141,7 +143,7 @@ class Vfs:
         """What to tell the kernel of an inode with these attributes."""
         attr_timeout = self.cache.remaining(inode.attrs_until)
         entry_timeout = attr_timeout if entry_until is None else self.cache.remaining(entry_until)
-        shown = self.owners.stat(attrs)
+        shown = self.owners.stat(self.remembered.shown(inode, attrs))
         if hidden := self.silly.names_of(inode):
             shown = shown._replace(nlink=max(attrs.nlink - hidden, 0))
         elif inode.linked and attrs.dos is not None and shown.nlink < len(inode.names):
@@ -247,13 +249,14 @@ class Vfs:
             try:
                 await (by(None) if share is None else share.use(by))
                 self._note_times(inode, change)
+                self.remembered.note(inode, change)
             finally:
                 self.cache.changed(inode)
 
         await self.change(work)
         if before is None or change.size is not None:
             return self.entry(inode, await self._refresh(inode))
-        return self.entry(inode, _applied(before, change))  # with timeout 0: the change time is the server's
+        return self.entry(inode, applied(before, change))  # with timeout 0: the change time is the server's
 
     def _dated(self, change: Change, before: Attributes | None) -> Change:
         """With the server's time in the place of now.
@@ -291,26 +294,28 @@ class Vfs:
     # --- names
 
     @system_call
-    async def mkdir(self, parent_number: int, raw_name: bytes, permissions: int) -> Entry:
+    async def mkdir(self, parent_number: int, raw_name: bytes, permissions: int, caller: Owner = ANYBODY) -> Entry:
         """Make a directory."""
         parent, name, path = self._target(parent_number, raw_name)
+        owner = self.owners.of_new(caller, parent.attrs)
         asked = self.cache.now()
 
         async def work() -> Entry:
-            attrs = await self.backend.make_directory(path, permissions)
-            return await self._made(parent, name, attrs, asked)
+            attrs = await self.backend.make_directory(path, permissions, owner)
+            return await self._made(parent, name, attrs, asked, Change.to(permissions, owner))
 
         return await self._change_names(parent, work, self._unwanted)
 
     @system_call
-    async def symlink(self, parent_number: int, raw_name: bytes, target: bytes) -> Entry:
+    async def symlink(self, parent_number: int, raw_name: bytes, target: bytes, caller: Owner = ANYBODY) -> Entry:
         """Make a symbolic link."""
         parent, name, path = self._target(parent_number, raw_name)
+        owner = self.owners.of_new(caller, parent.attrs)
         text = as_text(target)
 
         async def work() -> Entry:
-            await self.backend.make_symlink(path, text)
-            return await self._made(parent, name, None, self.cache.now())
+            await self.backend.make_symlink(path, text, owner)
+            return await self._made(parent, name, None, self.cache.now(), Change.to(None, owner))
 
         return await self._change_names(parent, work, self._unwanted)
 
@@ -478,14 +483,21 @@ class Vfs:
 
         return await self.change(accounted, undo)
 
-    async def _made(self, parent: Inode, name: str, attrs: Attributes | None, asked: float) -> Entry:
-        """A name that we just made: attributes as the answer told them, or asked for now."""
+    async def _made(
+        self, parent: Inode, name: str, attrs: Attributes | None, asked: float, new: Change | None = None
+    ) -> Entry:
+        """A name that we just made: attributes as the answer told them, or asked for now.
+
+        `new`: what a new file was to be like; None for a name of a file that was there before.
+        """
         if attrs is None:
             asked = self.cache.now()
             attrs = await self.backend.stat(self.path(parent, name))
         self.cache.added(parent, name, attrs)
         inode = self.inodes.enter(parent, name, attrs)
         inode.lookups += 1
+        if new is not None:
+            self.remembered.note(inode, new)
         self.cache.learn(inode, attrs, asked)
         return self.entry(inode, attrs)
 
@@ -565,7 +577,8 @@ class Vfs:
         finally:
             if not ended:
                 await self._settler.run(pages.close)
-        count_links(found.values())
+        if self.inodes.server_numbers:
+            count_links(found.values())
         return [(name, attrs) for name, attrs in found.items() if not self.silly.hides(directory, name)]
 
     @system_call
@@ -594,21 +607,3 @@ def _complete(listing: Listing) -> list[tuple[str, Attributes]] | None:
     """The entries, if the attributes of all are known."""
     found = [(name, attrs) for name, attrs in listing.entries.values() if attrs is not None]
     return found if len(found) == len(listing.entries) else None
-
-
-def _applied(before: Attributes, change: Change) -> Attributes:
-    """Attributes after a change, as far as they follow from it."""
-    after = replace(before)
-    if change.permissions is not None:
-        if before.permissions is not None:
-            after.permissions = change.permissions
-        elif before.dos is not None and not before.is_dir:
-            read_only = 0 if change.permissions & 0o200 else FILE_ATTRIBUTE_READONLY
-            after.dos = before.dos & ~FILE_ATTRIBUTE_READONLY | read_only
-    if before.st_uid is not None and change.st_uid is not None:
-        after.st_uid = change.st_uid
-    if before.st_gid is not None and change.st_gid is not None:
-        after.st_gid = change.st_gid
-    after.atime_ns = before.atime_ns if change.atime_ns is None else change.atime_ns
-    after.mtime_ns = before.mtime_ns if change.mtime_ns is None else change.mtime_ns
-    return after

@@ -15,6 +15,7 @@ import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, RequestContext, SetattrFields, StatvfsData
 
+from smbfuse.core.attrs import Owner
 from smbfuse.core.backend import Change
 from smbfuse.fuse import native
 from smbfuse.fuse.guard import guarded
@@ -82,6 +83,11 @@ def change_of(attr: EntryAttributes, fields: SetattrFields, times_now: int) -> C
     )
 
 
+def caller(ctx: RequestContext) -> Owner:
+    """Whose request it is."""
+    return Owner(ctx.uid, ctx.gid)
+
+
 class Operations(pyfuse3.Operations):
     """The kernel's requests on one mount. `started` is set when the kernel has greeted us."""
 
@@ -127,11 +133,11 @@ class Operations(pyfuse3.Operations):
 
     @handler
     async def mknod(self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: RequestContext) -> EntryAttributes:
-        return attributes(await self.files.mknod(parent_inode, name, mode, rdev))
+        return attributes(await self.files.mknod(parent_inode, name, mode, rdev, caller(ctx)))
 
     @handler
     async def mkdir(self, parent_inode: int, name: bytes, mode: int, ctx: RequestContext) -> EntryAttributes:
-        return attributes(await self.files.mkdir(parent_inode, name, stat.S_IMODE(mode)))
+        return attributes(await self.files.mkdir(parent_inode, name, stat.S_IMODE(mode), caller(ctx)))
 
     @handler
     async def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
@@ -143,7 +149,7 @@ class Operations(pyfuse3.Operations):
 
     @handler
     async def symlink(self, parent_inode: int, name: bytes, target: bytes, ctx: RequestContext) -> EntryAttributes:
-        return attributes(await self.files.symlink(parent_inode, name, target))
+        return attributes(await self.files.symlink(parent_inode, name, target, caller(ctx)))
 
     @handler
     async def rename(
@@ -203,7 +209,7 @@ class Operations(pyfuse3.Operations):
     async def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
-        number, entry = await self.files.create(parent_inode, name, stat.S_IMODE(mode), flags)
+        number, entry = await self.files.create(parent_inode, name, stat.S_IMODE(mode), flags, caller(ctx))
         return _opened(number), attributes(entry)
 
     @handler
