@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -60,10 +61,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def samba(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Smbd]:
-    """The server with `standard_shares`, one for the whole run. Leave its files as they were."""
-    with Smbd(standard_shares(_open_to_all(tmp_path_factory.mktemp("samba")))) as server:
-        yield server
+def samba() -> Iterator[Smbd]:
+    """The server with `standard_shares`, one for the whole run. Leave its files as they were.
+
+    Its other accounts (a guest) are let in, too: pytest's directories are for their owner only.
+    """
+    with tempfile.TemporaryDirectory(prefix="smbfuse-samba-") as name:
+        Path(name).chmod(0o755)
+        with Smbd(standard_shares(Path(name))) as server:
+            yield server
 
 
 @pytest.fixture
@@ -75,13 +81,6 @@ def make_smbd() -> Iterator[Callable[..., Smbd]]:
             return stack.enter_context(Smbd(*args, **kwargs))
 
         yield make
-
-
-def _open_to_all(path: Path) -> Path:
-    """Let the server's other accounts (a guest) in: pytest's directories are for their owner only."""
-    for directory in (path, path.parent):
-        directory.chmod(0o755)
-    return path
 
 
 @pytest.fixture(autouse=True)
