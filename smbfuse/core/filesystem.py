@@ -16,6 +16,8 @@ from smbfuse.core.extents import ExtentCalls
 from smbfuse.core.handles import FileHandle
 from smbfuse.core.vfs import Entry, system_call
 from smbfuse.core.xattrs import XattrCalls
+from smbfuse.errors import StatusError
+from smbfuse.ntstatus import STATUS_ACCESS_DENIED, STATUS_MEDIA_WRITE_PROTECTED
 from smbfuse.wire.filelevels import FileBasicInfo
 from smbfuse.wire.text import ns_to_filetime
 
@@ -165,10 +167,32 @@ class FileSystem(XattrCalls, ExtentCalls):
 
     @system_call
     async def fsync(self, handle_number: int) -> None:
-        """Have the server bring the data to its disk."""
+        """Have the server bring the data to its disk: whoever wrote them, and whenever (sync(1) of a file)."""
         handle = self.handles.file(handle_number)
-        if handle.write:
+        writing = self.opens.of(handle.inode, write=True)
+        if writing is not None:
+            await writing.use(_flush)
+        elif not (self.read_only or handle.inode.snapshot):
+            await self._flush_by_reader(handle)
+
+    async def _flush_by_reader(self, handle: FileHandle) -> None:
+        """By a FID for reading, which smbd takes. Windows wants one for writing; who gets none has written nothing."""
+        try:
             await handle.share.use(_flush)
+            return
+        except StatusError as exc:
+            if exc.status != STATUS_ACCESS_DENIED:
+                raise
+        try:
+            own = await self.backend.open(self.path(handle.inode), read=False, write=True)
+        except StatusError as exc:
+            if exc.status not in (STATUS_ACCESS_DENIED, STATUS_MEDIA_WRITE_PROTECTED):
+                raise
+            return
+        try:
+            await own.flush()
+        finally:
+            own.close_soon()
 
     @system_call
     async def release(self, handle_number: int) -> None:

@@ -333,3 +333,37 @@ def holes_are_punched_or_refused(place: Place) -> None:
             expected = content[:10_000] + bytes(100_000) + content[110_000:]
         assert os.pread(handle, 1 << 20, 0) == expected
     assert (place.behind / "f").read_bytes() == expected
+
+
+# --- O_DIRECT
+
+
+def aligned(content: bytes) -> mmap.mmap:
+    """A buffer that O_DIRECT takes on every file system."""
+    buffer = mmap.mmap(-1, len(content))
+    buffer.write(content)
+    return buffer
+
+
+@check()
+def direct_io_and_maps_see_each_other(place: Place) -> None:
+    (place.path / "f").write_bytes(bytes(20_480))
+    with (
+        handle_of(place.path / "f", os.O_RDWR | os.O_DIRECT) as direct,
+        handle_of(place.path / "f") as other,
+        mmap.mmap(other, 0) as mapped,
+        mmap.mmap(direct, 0) as too,
+    ):
+        assert mapped[:] == too[:] == bytes(20_480)
+        written = pattern(8192)
+        assert os.pwritev(direct, [aligned(written)], 4096) == 8192
+        assert mapped[4096:12_288] == too[4096:12_288] == os.pread(other, 8192, 4096) == written
+        mapped[5_000:5_003] = b"map"
+        back = aligned(bytes(32_768))
+        assert os.preadv(direct, [back], 0) == 20_480
+        assert back[5_000:5_003] == too[5_000:5_003] == b"map"
+        assert os.preadv(direct, [back], 20_480) == 0
+        too[15_000:15_003] = b"too"
+        assert mapped[15_000:15_003] == b"too"
+    content = (place.path / "f").read_bytes()
+    assert content == bytes(4096) + written[:904] + b"map" + written[907:] + bytes(2712) + b"too" + bytes(5477)
