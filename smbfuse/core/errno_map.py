@@ -345,6 +345,8 @@ _EXCEPTIONS: Final = {
         for operation in ("getlk", "setlk", "flock")
         for status in (*_UNSUPPORTED, nt.STATUS_INSUFFICIENT_RESOURCES, nt.STATUS_NO_MEMORY)
     },
+    # The kernel has looked at the numbers; what a server cannot take then is the size of the file.
+    ("fallocate", nt.STATUS_INVALID_PARAMETER): EFBIG,
     # An audit list that may not be read: getcifsacl takes EIO, cifs.ko's answer, for a sign to ask for the rest alone.
     ("getxattr", nt.STATUS_PRIVILEGE_NOT_HELD): EIO,
     # link(2) and symlink(2) have EPERM for a file system without links: the answer on which programs copy.
@@ -379,7 +381,7 @@ def errno_of(status: int, operation: str = "") -> int:
 
     Operations are named by their system calls, as the core's methods: lookup, getattr, setattr, open, create, read,
     write, flush, fsync, mkdir, rmdir, unlink, rename, readdir, statfs, symlink, link, readlink, truncate, getlk,
-    setlk, flock, getxattr.
+    setlk, flock, getxattr, lseek, copy_file_range, fallocate.
     A status without a place in the tables gives EIO and is logged, once each.
     """
     special = _EXCEPTIONS.get((operation, status))

@@ -125,7 +125,8 @@ class ExtentCalls(LockCalls):
         """Keep space for bytes, make holes of them or zeroes; `mode` are the flags of fallocate(2).
 
         OSError(EOPNOTSUPP), with nothing changed, where the server cannot: posix_fallocate(3) then writes by itself.
-        ENOSPC where the server has less space than is asked for; it is not filled up to find out.
+        ENOSPC where the server has less space than is asked for; it is not filled up to find out. A file whose growth
+        fails gets its size back; left by its caller it may have grown.
         """
         handle = self.handles.file(handle_number)
         if not handle.write:

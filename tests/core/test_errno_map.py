@@ -39,6 +39,9 @@ OPERATIONS = frozenset(
         "setlk",
         "flock",
         "getxattr",
+        "lseek",
+        "copy_file_range",
+        "fallocate",
     ]
 )
 CAPTURED = Path(__file__).with_name("captured_errors.tsv")
