@@ -17,7 +17,8 @@ import trio
 from smbfuse.client.tree import MAX_DATA
 from smbfuse.core.nt import UNKNOWN_LEVEL
 from smbfuse.errors import StatusError
-from smbfuse.wire.const import POSIX_ACL_KEEP
+from smbfuse.ntstatus import STATUS_ACCESS_DENIED
+from smbfuse.wire.const import FILE_OPEN, FILE_READ_ATTRIBUTES, POSIX_ACL_KEEP
 from smbfuse.wire.unixlevels import PosixAce, PosixAcl
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class PosixAcls:
     async def get(self, path: ServerPath) -> Acls:
         """Both, in one request. A file on which the server keeps none has none."""
         try:
-            told = await self.tree.query_path(path, PosixAcl, max_data=MAX_DATA)
+            told = await self._ask(path)
         except StatusError as exc:
             if exc.status in UNKNOWN_LEVEL:
                 return Acls(b"", b"")
@@ -105,6 +106,28 @@ class PosixAcls:
         access, default = aces[: told.access_count], aces[told.access_count :][: told.default_count]
         extended = any(ace.tag not in _MINIMAL for ace in access)
         return Acls(to_xattr(access) if extended else b"", to_xattr(default) if default else b"")
+
+    async def seen(self, path: ServerPath) -> Acls:
+        """Both, or none where the user may not know."""
+        try:
+            return await self.get(path)
+        except StatusError as exc:
+            if exc.status != STATUS_ACCESS_DENIED:
+                raise
+            return Acls(b"", b"")
+
+    async def _ask(self, path: ServerPath) -> PosixAcl:
+        """By path; smbd 4.17 answers that to the owner only, others it tells of what they have opened."""
+        try:
+            return await self.tree.query_path(path, PosixAcl, max_data=MAX_DATA)
+        except StatusError as exc:
+            if exc.status != STATUS_ACCESS_DENIED:
+                raise
+        file, _ = await self.tree.create(path, access=FILE_READ_ATTRIBUTES, disposition=FILE_OPEN)
+        try:
+            return await self.tree.query_file(file.fid, PosixAcl, max_data=MAX_DATA)
+        finally:
+            file.close_soon()
 
     async def set_access(self, path: ServerPath, aces: Aces) -> None:
         """Replace the ACL. Without entries the server leaves what the three for owner, group and others said."""
@@ -126,7 +149,7 @@ class PosixAcls:
         if path == directory.text and trio.current_time() < until:
             return False
         asked = trio.current_time()
-        found = bool((await self.get(directory)).default)
+        found = bool((await self.seen(directory)).default)
         if not found:
             self._without_default = directory.text, asked + _REMEMBERED_FOR
         return found

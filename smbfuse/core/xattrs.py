@@ -335,7 +335,7 @@ class XattrCalls(Vfs):
             return
         wanted = self._acl_option
         if wanted is None:
-            wanted = any(await offered.get(self.path(self.inodes.root)))
+            wanted = any(await offered.seen(self.path(self.inodes.root)))
         self.acls = offered if wanted else None
 
     @system_call

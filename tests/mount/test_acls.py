@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import stat
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.mount.posix import fails
-from tests.samba.smbd import Share, Smbd
+from tests.samba.smbd import Share, Smbd, User
 from tests.support.mount import Mount
 from tests.support.processes import eventually
 from tests.support.tap import Tap
@@ -274,6 +275,46 @@ def test_an_acl_that_shuts_somebody_out(place: Place) -> None:
     run("setfacl", "-m", f"u:{STRANGER}:-", path)
     assert may(path, NAMED, NAMED) == "r"
     assert may(path, STRANGER, NAMED) == ""
+
+
+@pytest.fixture
+def others(make_smbd: Callable[..., Smbd]) -> Iterator[Smbd]:
+    """A server whose user owns nothing of what it serves."""
+    with tempfile.TemporaryDirectory(prefix="smbfuse-acls-") as name:
+        share = Share(name="share", path=Path(name))
+        share.path.chmod(0o755)
+        (share.path / "d").mkdir()
+        for path in (share.path / "f", share.path / "d" / "g"):
+            path.write_bytes(b"content")
+            path.chmod(0o640)
+        run("setfacl", "-R", "-m", "u:daemon:rX", share.path / "f", share.path / "d")
+        yield make_smbd([share], users=[User(account="daemon")])
+
+
+def test_who_owns_nothing_sees_the_acls_and_may_what_they_say(others: Smbd) -> None:
+    """smbd tells the ACL of a path to its owner only."""
+    behind = others.shares["share"].path
+    os.mkfifo(behind / "p")
+    with tempfile.TemporaryDirectory(prefix="smbfuse-mnt-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        with Mount.of(others, "share", path, {"acl": True}):
+            for label in ("f", "d", "d/g", "p"):
+                assert acl(path / label) == acl(behind / label)
+            daemon = pwd.getpwnam("daemon")
+            assert may(path / "d" / "g", daemon.pw_uid, daemon.pw_gid) == "r"
+            assert may(path / "f", STRANGER, STRANGER) == ""
+            with fails(errno.EACCES, errno.EPERM):
+                os.removexattr(path / "f", ACCESS)
+
+
+def test_who_owns_nothing_can_mount_and_make_files(others: Smbd, mount: Callable[..., Mount]) -> None:
+    path = mount(others).path
+    open_to_all = others.shares["share"].path / "open"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    os.close(os.open(path / "open" / "f", os.O_CREAT | os.O_WRONLY, 0o755))
+    assert mode(path / "open" / "f") == 0o755
 
 
 # --- what it costs
