@@ -97,6 +97,8 @@ class MountSettings:
     """Whether byte-range locks go to the server; else they hold on this machine only."""
     mfsymlinks: bool = False
     """Files of the form of Minshall and French are symbolic links, and new links such files."""
+    nocase: bool = False
+    """Names are found in any case, also where the server tells cases apart."""
     reserved: str = "sfm"
     """How names with characters that Windows reserves go to the server: see `NameStyle.reserved`."""
     fuse_options: tuple[str, ...] = ()

@@ -82,6 +82,7 @@ def mount_settings(source: str, mountpoint: str, unc: Unc, choices: Choices, cal
         fuse_options=_fuse_options(choices, caller),
         debug=choices.debug,
         mfsymlinks=choices.mfsymlinks,
+        nocase=choices.nocase,
         **_given(
             file_mode=_mode(choices.file_mode, choices.umask),
             dir_mode=_mode(choices.dir_mode, choices.umask),

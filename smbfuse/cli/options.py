@@ -60,6 +60,7 @@ class Choices:
     echo_interval: float | None = None
     request_timeout: float | None = None
     mfsymlinks: bool = False
+    nocase: bool = False
     reserved: str | None = None
     umask: int | None = None
     fsname: str | None = None
@@ -188,6 +189,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _flag("noserverino", "serverino", "inode numbers are made of paths", sets=False),
     _flag("mfsymlinks", "mfsymlinks", "symbolic links as cifs.ko writes them for servers without any"),
     _flag("nomfsymlinks", "mfsymlinks", "such links are files (default)", sets=False),
+    _flag("nocase ignorecase", "nocase", "find names in any case; without UNIX extensions that is so anyway"),
     _flag("mapposix nomapchars", "reserved", "map reserved characters to U+F001 to U+F029 (default)", sets="sfm"),
     _flag("mapchars", "reserved", "map reserved characters as Services for UNIX: U+F000 + character", sets="sfu"),
     _flag("nomapposix", "reserved", "refuse names with reserved characters", sets="refused"),
@@ -254,7 +256,6 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _warn("cifsacl", f"{_LATER}: modes are those of file_mode= and dir_mode="),
     _warn("backupuid backupgid", f"{_LATER}: files are opened with ordinary rights"),
     _warn("netbiosname servern servernetbiosname", f"{_LATER}: smbfuse connects by TCP without NetBIOS"),
-    _warn("nocase ignorecase", "has no effect: whether case matters is the server's business"),
     _warn("sfu", f"{_LATER}: device nodes and links of SFU show as files"),
     _warn("forcemandatorylock forcemand", "has no effect: the server's POSIX locks are used where it has them"),
     _warn("acregmax acdirmax", "has no effect: use actimeo="),

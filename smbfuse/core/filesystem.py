@@ -10,6 +10,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from smbfuse.core.anycase import AnyCase
 from smbfuse.core.attrs import ANYBODY, Owner
 from smbfuse.core.backend import Change
 from smbfuse.core.extents import ExtentCalls
@@ -34,7 +35,7 @@ def _modes(flags: int) -> tuple[bool, bool]:
     return mode != os.O_WRONLY, mode != os.O_RDONLY
 
 
-class FileSystem(XattrCalls, ExtentCalls):
+class FileSystem(AnyCase, XattrCalls, ExtentCalls):
     """A mounted share with its open files."""
 
     @system_call
