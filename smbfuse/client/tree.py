@@ -255,10 +255,10 @@ class Tree:
         parameters = trans2.QueryFileParameters(fid=fid, information_level=_number(level))
         return level.unpack((await self._transact(parameters, max_data=max_data)).data, text=UNICODE)
 
-    async def query_fs(self, level: type[L]) -> L:
+    async def query_fs(self, level: type[L], *, max_data: int = 1024) -> L:
         """TRANS2_QUERY_FS_INFORMATION. [MS-CIFS] 2.2.6.4."""
         parameters = trans2.QueryFsParameters(information_level=_number(level))
-        return level.unpack((await self._transact(parameters, max_data=1024)).data, text=UNICODE)
+        return level.unpack((await self._transact(parameters, max_data=max_data)).data, text=UNICODE)
 
     def search(self, pattern: ServerPath, level: type[L], *, single: bool = False) -> Search[L]:
         """A search by TRANS2_FIND_FIRST2, page by page; `single` for one name and no more."""

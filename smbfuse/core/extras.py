@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from smbfuse.client.nttransact import enumerate_snapshots, query_security, set_security
-from smbfuse.client.tree import ServerPath
+from smbfuse.client.tree import MAX_DATA, ServerPath
 from smbfuse.core.nt import UNKNOWN_LEVEL
 from smbfuse.errors import StatusError
 from smbfuse.ntstatus import (
@@ -56,6 +56,7 @@ from smbfuse.wire.filelevels import (
 from smbfuse.wire.fslevels import FsAttributeInfo
 from smbfuse.wire.text import UNICODE
 from smbfuse.wire.trans2 import QueryPathParameters, SetPathParameters
+from smbfuse.wire.unixlevels import FileUnixInfo2, PosixWhoami
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -92,6 +93,8 @@ class Extras:
         self._backend = backend
         self._tree = backend.tree
         self._streams: bool | None = None
+        self._unix_info2 = True
+        """Whether the server is hoped or known to have SMB_QUERY_FILE_UNIX_INFO2."""
 
     # --- extended attributes
 
@@ -267,6 +270,31 @@ class Extras:
     async def short_name(self, path: ServerPath) -> str:
         """The 8.3 name, empty if there is none."""
         return (await self._tree.query_path(path, FileAltNameInfo)).file_name
+
+    async def flags(self, path: ServerPath) -> int:
+        """File flags of the UNIX extensions (EXT_IMMUTABLE, ...), as far as the server has any.
+
+        smbd tells those of BSD's chflags(2); on Linux it has none, but answers.
+        """
+        if not self._unix_info2:
+            return 0
+        try:
+            birth = (await self._tree.query_path(path, FileUnixInfo2)).birth
+        except StatusError as exc:
+            if exc.status not in UNKNOWN_LEVEL:
+                raise
+            self._unix_info2 = False
+            return 0
+        return birth.file_flags & birth.file_flags_mask
+
+    async def whoami(self) -> PosixWhoami | None:
+        """Whom the server takes us for; None if it has no UNIX extensions. smbd says so whether or not they are on."""
+        try:
+            return await self._tree.query_fs(PosixWhoami, max_data=MAX_DATA)
+        except StatusError as exc:
+            if exc.status in UNKNOWN_LEVEL:
+                return None
+            raise
 
     async def snapshots(self, path: ServerPath) -> tuple[str, ...]:
         """@GMT tokens of the snapshots in which the file may be looked for."""

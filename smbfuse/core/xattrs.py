@@ -7,9 +7,9 @@
     system.posix_acl_access, system.posix_acl_default   POSIX ACLs, where they are on
     smb.NAME                facts about the file, read-only
 
-Only the first two are listed, as with cifs.ko: the others every file has, and a program that copies all it finds listed
-would carry them to where they mean nothing. All other names (security.capability before each write) are answered
-without a question to the server. ENOSYS is never the answer: it would end xattrs for the mount.
+Only the first two are listed, as with cifs.ko, and ACLs that are there: the others every file has, and a program that
+copies all it finds listed would carry them to where they mean nothing. All other names (security.capability before each
+write) are answered without a question to the server. ENOSYS is never the answer: it would end xattrs for the mount.
 
 POSIX ACLs are a matter of all or nothing. `ls -l` asks for two of each file until it is told that there are none on
 this file system (EOPNOTSUPP), and no listing tells which files have any. A guess would make backups lose them, and
@@ -29,6 +29,7 @@ from weakref import WeakKeyDictionary
 
 from smbfuse.core.acls import Acls, PosixAcls, from_xattr, minimal
 from smbfuse.core.extras import MAX_VALUE, Extras
+from smbfuse.core.facts import facts
 from smbfuse.core.names import from_kernel, to_kernel
 from smbfuse.core.vfs import Vfs, system_call
 from smbfuse.wire import const
@@ -240,42 +241,17 @@ _OWNER_DACL: Final = (
     const.OWNER_SECURITY_INFORMATION | const.GROUP_SECURITY_INFORMATION | const.DACL_SECURITY_INFORMATION
 )
 _FULL: Final = _OWNER_DACL | const.SACL_SECURITY_INFORMATION
-_DOS_NAMES: Final = {
-    getattr(const, f"FILE_ATTRIBUTE_{name}"): name
-    for name in (
-        *("READONLY", "HIDDEN", "SYSTEM", "VOLUME", "DIRECTORY", "ARCHIVE", "NORMAL", "TEMPORARY", "SPARSE_FILE"),
-        *("REPARSE_POINT", "COMPRESSED", "OFFLINE", "NOT_CONTENT_INDEXED", "ENCRYPTED"),
-    )
-}
 
 
 def named_attributes(extras: Extras) -> dict[bytes, Attribute]:
     """The attributes that have one name each."""
-
-    async def path_of(path: ServerPath) -> str:
-        return path.text
-
-    async def file_id(path: ServerPath) -> str:
-        return str(await extras.file_id(path) or "")
-
-    async def attributes(path: ServerPath) -> str:
-        told = (await extras.basic(path)).ext_file_attributes
-        return " ".join(name for bit, name in _DOS_NAMES.items() if told & bit)
-
-    async def snapshots(path: ServerPath) -> str:
-        return "\n".join(await extras.snapshots(path))
-
     return {
         b"user.cifs.dosattrib": DosAttributes(extras, "ext_file_attributes", 4, const.FILE_ATTRIBUTE_NORMAL),
         b"user.cifs.creationtime": Basic(extras, "creation_time", 8, 1),
         b"system.cifs_acl": Security(extras, _OWNER_DACL, const.DACL_SECURITY_INFORMATION),
         b"system.cifs_ntsd": Security(extras, _OWNER_DACL, _OWNER_DACL),
         b"system.cifs_ntsd_full": Security(extras, _FULL, _FULL),
-        b"smb.path": Fact(path_of),
-        b"smb.fileid": Fact(file_id),
-        b"smb.attributes": Fact(attributes),
-        b"smb.shortname": Fact(extras.short_name),
-        b"smb.snapshots": Fact(snapshots),
+        **{FACT + name: Fact(tell) for name, tell in facts(extras).items()},
     }
 
 
@@ -289,8 +265,8 @@ class _KnownAcls(NamedTuple):
     acls: Acls
 
 
-_ACCESS: Final = b"system.posix_acl_access"
-_ACL_NAMES: Final = frozenset({_ACCESS, b"system.posix_acl_default"})
+_ACL_NAMES: Final = (b"system.posix_acl_access", b"system.posix_acl_default")
+"""In the order of Acls."""
 
 
 async def _nothing(_number: int) -> None:
@@ -340,16 +316,22 @@ class XattrCalls(Vfs):
 
     @system_call
     async def listxattr(self, number: int) -> list[bytes]:
-        """Names of EAs and streams. Other kinds of files than the two have none."""
+        """Names of EAs, streams and ACLs. Other kinds of files than the two have none of the former."""
         inode = self.inodes.get(number)
-        if not self._user_xattr:
+        if not self._user_xattr and self.acls is None:
             raise OSError(errno.EOPNOTSUPP, "mounted with nouser_xattr")
-        if inode.kind not in (stat.S_IFREG, stat.S_IFDIR):
-            return []
-        eas = await self._known_eas(inode)
-        names = [USER + name.encode("ascii", "surrogateescape") for name in eas]
-        names += [STREAM + to_kernel(name) for name in await self.extras.streams(self.path(inode))]
+        names = [] if self.acls is None else await self._acl_names(self.acls, inode)
+        if self._user_xattr and inode.kind in (stat.S_IFREG, stat.S_IFDIR):
+            eas = await self._known_eas(inode)
+            names += [USER + name.encode("ascii", "surrogateescape") for name in eas]
+            names += [STREAM + to_kernel(name) for name in await self.extras.streams(self.path(inode))]
         return [name for name in names if len(name) <= MAX_NAME]
+
+    async def _acl_names(self, acls: PosixAcls, inode: Inode) -> list[bytes]:
+        if inode.kind == stat.S_IFLNK:
+            return []
+        known = await self._known_acls(acls, inode)
+        return [name for name, value in zip(_ACL_NAMES, known, strict=True) if value]
 
     @system_call
     async def getxattr(self, number: int, name: bytes) -> bytes:
@@ -406,7 +388,7 @@ class XattrCalls(Vfs):
         return Attribute() if name.startswith(FACT) else None
 
     def _of_acls(self, acls: PosixAcls, inode: Inode, name: bytes) -> Attribute:
-        if name == _ACCESS:
+        if name == _ACL_NAMES[0]:
             return AccessAcl(acls, lambda: self._known_acls(acls, inode))
         if inode.kind == stat.S_IFDIR:
             return DefaultAcl(acls, lambda: self._known_acls(acls, inode))

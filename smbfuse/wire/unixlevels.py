@@ -199,7 +199,7 @@ class PosixWhoami(WireStruct):
 
     LEVEL: ClassVar[int] = const.SMB_QUERY_POSIX_WHOAMI
     flags: U32
-    """Bit 0: the user is a guest."""
+    """SMB_WHOAMI_GUEST, where `mask` says so."""
     mask: U32
     uid: U64
     gid: U64

@@ -37,6 +37,7 @@ from smbfuse.wire.files import NtCreateAndXResponse
 from smbfuse.wire.fslevels import FsAttributeInfo
 from smbfuse.wire.trans import NtTransactRequest, NtTransactResponse, Trans2Response
 from smbfuse.wire.trans2 import IoctlSetup, QueryPathParameters, SetPathParameters
+from smbfuse.wire.unixlevels import FileUnixBasic, FileUnixInfo2, UnixBirth
 from tests.client.support import logged_on
 from tests.fakes.exchange import Exchange, Reply
 from tests.fakes.script import refused
@@ -353,6 +354,45 @@ async def test_snapshots_are_asked_for_by_ioctl() -> None:
         assert seen[0].is_fsctl
         await trio.testing.wait_all_tasks_blocked()
         assert not m.tree.opens
+
+
+@pytest.mark.parametrize(
+    ("filetime", "text"),
+    [
+        (0, ""),
+        (1, "1601-01-01T00:00:00.0000001Z"),
+        (116_444_736_000_000_000, "1970-01-01T00:00:00.0000000Z"),
+        (0x7FFF_FFFF_FFFF_FFFF, "@910692730085.4775807"),
+    ],
+)
+async def test_dates_of_all_ages(filetime: int, text: str) -> None:
+    async with mounted() as m:
+        number = await m.number()
+        m.server.volume.find("\\a.txt").created = filetime
+        if text:
+            assert await m.files.getxattr(number, b"smb.created") == text.encode()
+        else:
+            assert await failure(m.files.getxattr(number, b"smb.created")) == "ENODATA"
+
+
+async def test_file_flags_in_words() -> None:
+    told = UnixBirth(file_flags=0x88 | 0x10, file_flags_mask=0xA8)
+    async with mounted() as m:
+        number = await m.number()
+        m.server.script.on(
+            lambda exchange: _answer(exchange, FileUnixBasic().pack() + told.pack()),
+            subcommand=TRANS2_QUERY_PATH_INFORMATION,
+            where=lambda exchange: _level(exchange) == FileUnixInfo2.LEVEL,
+        )
+        assert await m.files.getxattr(number, b"smb.flags") == b"IMMUTABLE HIDDEN"
+
+
+async def test_a_server_without_file_flags_is_asked_once() -> None:
+    async with mounted() as m:
+        number = await m.number()
+        for cost in (1, 0):
+            assert await m.cost(failure(m.files.getxattr(number, b"smb.flags"))) == cost
+        assert await failure(m.files.getxattr(number, b"smb.whoami")) == "ENODATA"
 
 
 async def test_a_descriptor_that_may_not_be_read_leaves_no_open_file() -> None:

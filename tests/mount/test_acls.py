@@ -120,6 +120,7 @@ def test_what_setfacl_sets_is_at_the_server_and_comes_back(place: Place) -> None
         behind = place.behind.parent / path.relative_to(place.path.parent)
         assert acl(path) == acl(behind)
         assert {f"user:{NAMED}:r--", f"group:{GROUP}:rw-"} <= set(acl(path))
+        assert os.listxattr(path) == [ACCESS]
     assert os.getxattr(place.path / "f", ACCESS) == os.getxattr(place.behind / "f", ACCESS)
 
 
@@ -187,6 +188,15 @@ def test_only_directories_have_a_default(place: Place) -> None:
     run("setfacl", "-d", "-m", f"u:{NAMED}:r", place.path)
     with fails(errno.EACCES):
         os.setxattr(path, DEFAULT, os.getxattr(place.path, DEFAULT))
+    assert os.listxattr(place.path) == [DEFAULT]
+
+
+def test_links_have_none(place: Place) -> None:
+    link = place.path / "link"
+    link.symlink_to("nowhere")
+    assert os.listxattr(link, follow_symlinks=False) == []
+    with fails(errno.EOPNOTSUPP):
+        os.getxattr(link, ACCESS, follow_symlinks=False)
 
 
 # --- inheriting

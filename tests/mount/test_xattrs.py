@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import random
@@ -390,6 +391,91 @@ def test_facts(place: Place) -> None:
     if not place.unix:
         long = place.file("a name with more than 8.3")
         assert len(os.getxattr(long, "smb.shortname")) <= 12
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_when_it_was_made(place: Place, kind: str) -> None:
+    path = place.file() if kind == "file" else str(place.path)
+    os.setxattr(path, "user.cifs.creationtime", struct.pack("<Q", 130_000_000_000_000_007))
+    assert os.getxattr(path, "smb.created") == b"2012-12-14T23:06:40.0000007Z"
+    assert struct.unpack("<Q", os.getxattr(path, "user.cifs.creationtime"))[0] == 130_000_000_000_000_007
+
+
+def test_whom_the_server_takes_us_for(place: Place) -> None:
+    told = dict(word.split("=") for word in os.getxattr(place.path, "smb.whoami").decode().split())
+    assert told["uid"] == str(os.geteuid())
+    assert told["gid"] == str(os.getegid())
+    assert str(os.getegid()) in told["groups"].split(",")
+    assert told["guest"] == "no"
+
+
+def test_a_guest_is_told_so(make_smbd: Callable[..., Smbd], mount: Callable[..., Mount]) -> None:
+    with tempfile.TemporaryDirectory(prefix="smbfuse-xattrs-") as name:
+        Path(name).chmod(0o755)
+        server = make_smbd([Share(name="share", path=Path(name), guest_ok=True)])
+        path = mount(server, credentials=None, guest=True).path
+        assert os.getxattr(path, "smb.whoami").decode().split()[-1] == "guest=yes"
+
+
+def test_file_flags_that_the_server_has_none_of(place: Place) -> None:
+    path = place.file()
+    assert failure(os.getxattr, path, "smb.flags") == "ENODATA"
+    with place.tap.counted() as requests:
+        assert failure(os.getxattr, path, "smb.flags") == "ENODATA"
+    assert requests == ({"QUERY_PATH_INFORMATION": 1} if place.unix else {})
+
+
+@with_unix
+def test_links_and_special_files_have_facts(place: Place) -> None:
+    (place.path / "link").symlink_to("nowhere")
+    os.mkfifo(place.path / "fifo")
+    for name in ("link", "fifo"):
+        path, number = place.path / name, (place.behind / name).lstat().st_ino
+        assert os.getxattr(path, "smb.fileid", follow_symlinks=False) == str(number).encode()
+        assert os.getxattr(path, "smb.path", follow_symlinks=False).endswith(b"/" + name.encode())
+        assert os.getxattr(path, "smb.created", follow_symlinks=False).endswith(b"Z")
+        assert os.listxattr(path, follow_symlinks=False) == []
+
+
+def test_directories_have_what_files_have(place: Place) -> None:
+    path = str(place.path)
+    assert os.getxattr(path, "smb.attributes") == b"DIRECTORY"
+    os.setxattr(path, "user.cifs.dosattrib", struct.pack("<I", 0x12))
+    assert os.getxattr(path, "smb.attributes") == b"HIDDEN DIRECTORY"
+    assert os.stat(path).st_mode & 0o200
+    run("setcifsacl", "-M", f"ACL:{EVERYONE}:ALLOWED/0x0/READ", path)
+    assert f"ACL:{EVERYONE}:ALLOWED/0x0/READ" in aces(run("getcifsacl", path))
+    assert os.getxattr(path, "smb.fileid") == str(place.behind.stat().st_ino).encode()
+
+
+# --- sizes
+
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def test_buffers_that_are_too_small(place: Place) -> None:
+    """A program asks for the size with none, then reads; both are system calls of their own."""
+    path = place.file()
+    os.setxattr(path, "user.sized", b"x" * 100)
+    buffer = ctypes.create_string_buffer(200)
+    for size, expected in ((0, 100), (99, -errno.ERANGE), (100, 100), (200, 100)):
+        got = libc.getxattr(path.encode(), b"user.sized", buffer, size)
+        assert (got if got >= 0 else -ctypes.get_errno()) == expected
+    for size, expected in ((0, 11), (10, -errno.ERANGE), (11, 11)):
+        got = libc.listxattr(path.encode(), buffer, size)
+        assert (got if got >= 0 else -ctypes.get_errno()) == expected
+    assert failure(os.setxattr, path, "user." + "n" * 251, b"1") == "ERANGE"
+
+
+def test_the_mode_after_a_change_of_attributes_at_once(server: Smbd, mount: Callable[..., Mount]) -> None:
+    """stat(1) asks for no more than it shows, and the kernel knows only that the change time is another."""
+    path = mount(server, "share", nounix=True, actimeo=30).path / "moded"
+    path.write_bytes(b"")
+    assert run("stat", "-c", "%A", path).strip() == "-rwxr-xr-x"
+    os.setxattr(path, "user.cifs.dosattrib", struct.pack("<I", 1))
+    assert run("stat", "-c", "%A", path).strip() == "-r-xr-xr-x"
+    path.unlink()
 
 
 def test_a_snapshot_is_read_only(mounted: tuple[Mount, Tap, bool]) -> None:
