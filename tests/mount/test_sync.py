@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,21 +43,21 @@ class Wire:
         return found == {"QUERY_FS_INFORMATION": 1}
 
 
+@pytest.fixture(scope="module", params=["unix", "nounix"])
+def mounted(request: pytest.FixtureRequest, samba: Smbd) -> Iterator[tuple[Path, Path, Tap]]:
+    with ExitStack() as stack:
+        base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="smbfuse-sync-")))
+        tap = stack.enter_context(Tap((samba.address, samba.port)))
+        made = stack.enter_context(Mount.of(samba, "share", base, {"port": tap.port, request.param: True}))
+        yield made.path, samba.shares["share"].path, tap
+
+
 @pytest.fixture
-def tap(samba: Smbd) -> Iterator[Tap]:
-    """To be asked for before `mount`, so that it outlives the mount."""
-    with Tap((samba.address, samba.port)) as made:
-        yield made
-
-
-@pytest.fixture(params=["unix", "nounix"])
-def wire(
-    request: pytest.FixtureRequest, samba: Smbd, tap: Tap, mount: Callable[..., Mount], tmp_path: Path
-) -> Iterator[Wire]:
-    behind = samba.shares["share"].path / tmp_path.name
+def wire(mounted: tuple[Path, Path, Tap], tmp_path: Path) -> Iterator[Wire]:
+    path, share, tap = mounted
+    behind = share / tmp_path.name
     behind.mkdir()
-    made = mount(samba, port=tap.port, **{request.param: True})
-    yield Wire(made.path / behind.name, behind, tap)
+    yield Wire(path / behind.name, behind, tap)
     subprocess.run(["rm", "-rf", str(behind)], check=True)
 
 
