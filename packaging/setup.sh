@@ -16,12 +16,17 @@ packages=(
     gcc libc6-dev python3 python3-dev python3-venv
     samba samba-vfs-modules smbclient            # the real server of tests and demo (snapshots are a VFS module), its client
     cifs-utils acl                               # getcifsacl and getfacl, which tests run on the mount
-    git rsync sqlite3 tar unzip vim-tiny zip     # demanding users of file systems, in the tests
+    git patch rsync sqlite3 tar unzip vim-tiny zip # demanding users of file systems, in the tests
     faketime                                     # a server whose clock is wrong
 )
 case ${1:-} in
     bench) packages+=(smbnetfs) ;;
-    programs) packages+=(fio stress-ng) ;;
+    programs)
+        packages+=(fio stress-ng)
+        # Debian has CPython's own tests in a package of their own (Debian 12's if there is no Python yet to ask).
+        python3 -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("test.test_os"))' 2>/dev/null ||
+            packages+=("libpython$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' || echo 3.11)-testsuite")
+        ;;
 esac
 stamp=.venv/smbfuse-setup.stamp
 

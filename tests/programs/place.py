@@ -24,7 +24,7 @@ class Scale:
 
 
 FULL = Scale()
-SHORT = Scale(files=40, transactions=25, fio_bytes=1 << 20, stress_seconds=3, each_seconds=1)
+SHORT = Scale(files=30, transactions=25, fio_bytes=1 << 20, stress_seconds=3, each_seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
