@@ -21,6 +21,7 @@ from smbfuse.wire.const import (
     LOCKING_ANDX_READ_WRITE_LOCK,
     LOCKING_ANDX_SHARED_LOCK,
     POSIX_LOCK_FLAG_WAIT,
+    POSIX_LOCK_TYPE_UNLOCK,
 )
 from smbfuse.wire.files import (
     CloseRequest,
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
 
 _POSIX_OWNERS: Final = 0x1_0000
 """Owners of POSIX locks are numbered from here on: no PID of 16 bits is among them."""
+
+_TRY: Final = 0.02
+"""Seconds after which a request that shall not wait is ended if it does: smbd 4.17 lets a second try for what another
+holds lie for its `lock spin time` of 200 ms, and so all tries between 0xEF000000 and 2**63."""
 
 Span = tuple[int, int]
 """Bytes of a file: the first, and the one after the last."""
@@ -67,7 +72,10 @@ class PosixLockChange:
 
 
 class Wait:
-    """That a lock is waited for at the server, for so many seconds; `stop` ends it sooner, from another task."""
+    """That a lock is waited for at the server, for so many seconds; `stop` ends it sooner, from another task.
+
+    0 seconds: a try, which no server is to wait for.
+    """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -91,7 +99,8 @@ class Wait:
 
     async def stop_in_time(self, over: trio.Event) -> None:
         """Stop when the seconds have passed, unless it is over: locks of the UNIX extensions have no time limit."""
-        with trio.move_on_after(self.seconds):
+        await self.under_way.wait()
+        with trio.move_on_after(self.seconds or _TRY):
             await over.wait()
             return
         self.stop()
@@ -99,6 +108,7 @@ class Wait:
     def ended(self) -> None:
         """The answer is here."""
         self._cancel = None
+        self.under_way.set()
 
 
 @dataclass(slots=True, eq=False)
@@ -253,6 +263,8 @@ class OpenFile:
         The unlocks are done also where the locks are refused. A lock belongs to this FID and our PID, and an unlock
         must name just what one lock named. StatusError: FILE_LOCK_CONFLICT, LOCK_NOT_GRANTED.
         """
+        if wait is None and change.locks:
+            wait = Wait(0)
         connection = self.tree.session.connection
         made = LockingRange64 if self.tree.session.limits.has(CAP_LARGE_FILES) else LockingRange32
         kind = LOCKING_ANDX_LARGE_FILES if made is LockingRange64 else 0
@@ -274,10 +286,12 @@ class OpenFile:
         file, and a server process ends with a failed assertion when one owner lets go of the second of two files.
         The server has no limit for how long it waits: `wait` is ended by NT_CANCEL. StatusError as `lock`.
         """
+        if wait is None and change.lock_type != POSIX_LOCK_TYPE_UNLOCK:
+            wait = Wait(0)
         start, end = change.span
         data = PosixLock(
             lock_type=change.lock_type,
-            lock_flags=0 if wait is None else POSIX_LOCK_FLAG_WAIT,
+            lock_flags=POSIX_LOCK_FLAG_WAIT if wait is not None and wait.seconds else 0,
             pid=_POSIX_OWNERS + self.fid,
             offset=start,
             length=end - start,

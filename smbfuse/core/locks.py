@@ -240,7 +240,7 @@ class LockCalls(Vfs):
                 if not done:
                     table.replace(waiter.owner, before)
                     self._queue.wake(table)
-            if done and wanted != old:
+            if done and not old.covers(wanted):
                 locks.renewals += 1
         if done:
             await self._renew(locks)
@@ -396,9 +396,9 @@ class LockCalls(Vfs):
         """Let the locks have a share in a FID for as long as there are any; `share` is one that would do."""
         if locks.server is None:
             kind = PosixLocks if self.backend.posix_locks else MandatoryLocks
-            locks.server = kind(share.file, lambda: self._settler.soon(partial(self._resync, locks)))
-            locks.share = share
             locks.end = END if share.file.tree.session.limits.has(CAP_LARGE_FILES) else _END_32
+            locks.server = kind(share.file, locks.end, lambda: self._settler.soon(partial(self._resync, locks)))
+            locks.share = share
             return locks.server
         if locks.share is not None and self.backend.posix_locks and not locks.share.covers(share.read, share.write):
             await locks.server.move(share.file)

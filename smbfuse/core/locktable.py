@@ -83,6 +83,15 @@ class Ranges:
             if span.overlaps(wanted)
         ]
 
+    def covers(self, spans: Iterable[Span]) -> bool:
+        """Whether all these bytes are locked here, in modes at least as strong."""
+        return all(
+            sum(part.end - part.start for part in self.overlapping(span) if part.mode >= span.mode)
+            == span.end - span.start
+            for span in spans
+            if span.mode
+        )
+
 
 def _without(span: Span, hole: Span) -> Iterator[Span]:
     """What is left of `span` outside of `hole`."""

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
 
@@ -31,10 +31,14 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 CONFLICT: Final = frozenset({STATUS_FILE_LOCK_CONFLICT, STATUS_LOCK_NOT_GRANTED})
 """How a server says that somebody else holds a lock."""
 PATIENCE: Final = 2.0
 """Seconds to wait for a lock that we had and had to let go for a moment."""
+TURN_PATIENCE: Final = 0.5
+"""Seconds to wait for other machines of ours that just make a shared lock exclusive: a round trip each."""
 PER_MESSAGE: Final = 64
 """Ranges in one LOCKING_ANDX at most: 20 bytes each, so that any server's buffer holds them."""
 
@@ -46,9 +50,12 @@ _POSIX_TYPES: Final = {
 
 
 class ServerLocks(abc.ABC):
-    """The locks of one file at the server. `on_late` is called when one was granted after its request's deadline."""
+    """The locks of one file at the server, that can be on bytes up to `end`.
 
-    def __init__(self, file: OpenFile, on_late: Callable[[], None]) -> None:
+    `on_late` is called when one was granted after its request's deadline.
+    """
+
+    def __init__(self, file: OpenFile, end: int, on_late: Callable[[], None]) -> None:
         self.file = file
         self._on_late = on_late
 
@@ -134,41 +141,55 @@ class Plan:
 
 
 def plan(entries: Iterable[Span], wanted: Ranges) -> Plan:
-    """What has to be changed where `entries` are held, each as it was taken, so that `wanted` is."""
-    kept: list[Span] = []
-    unlocks: list[Span] = []
+    """What has to be changed where `entries` are held, each as it was taken, so that `wanted` is.
+
+    Of a shared lock below an exclusive one of ours the latter alone counts: it stays as long as it can.
+    """
+    entries = list(entries)
+    kept = [entry for entry in entries if entry.mode == Mode.EXCLUSIVE and wanted.overlapping(entry) == [entry]]
+    exclusive = [span for span in differences(Ranges(kept), wanted) if span.mode == Mode.EXCLUSIVE]
     for entry in entries:
-        useful = wanted.overlapping(entry) == [entry] and not any(entry.overlaps(other) for other in kept)
-        (kept if useful else unlocks).append(entry)
-    covered = Ranges()
-    for entry in kept:
-        covered.set(entry)
-    missing = differences(covered, wanted)
+        room = not any(entry.overlaps(span) for span in exclusive)
+        if entry.mode == Mode.SHARED and room and wanted.covers([entry]):
+            kept.append(entry)
+    missing = differences(_covered(kept), wanted)
     return Plan(
         shared=tuple(span for span in missing if span.mode == Mode.SHARED),
-        unlocks=tuple(unlocks),
-        exclusive=tuple(span for span in missing if span.mode == Mode.EXCLUSIVE),
+        unlocks=tuple(entry for entry in entries if entry not in kept),
+        exclusive=tuple(exclusive),
     )
+
+
+def _covered(entries: Iterable[Span]) -> Ranges:
+    """What locks that overlap hold together: exclusive ones stand over shared ones."""
+    found = Ranges()
+    for entry in sorted(entries, key=lambda span: span.mode):
+        found.set(entry)
+    return found
 
 
 class MandatoryLocks(ServerLocks):
     """Locks of LOCKING_ANDX. [MS-CIFS] 2.2.4.32.
 
-    Making an exclusive lock shared leaves no gap. Making a shared one exclusive, and unlocking a part of an exclusive
-    one, does for the time that the server takes between two ranges of one message. So a wait for an upgrade is no wait
-    at the server (we would hold nothing all the while) but a try now and then, by whoever calls.
+    Making an exclusive lock shared leaves no gap. Unlocking a part of an exclusive one does, for the time that the
+    server takes between two ranges of one message. So does making a shared one exclusive: smbd and Windows refuse an
+    exclusive lock over a shared one of the same FID, and the shared one is gone even where the exclusive one is not
+    had. It is asked for again right behind that, to stand below the exclusive one or in its place. In between another
+    machine could get an exclusive lock only if it, too, held a shared one and let go of it; so only one at a time of
+    those that share this code does that, whoever holds the byte `turn`. A wait for an upgrade is no wait at the server
+    (we would hold nothing all the while) but a try now and then, by whoever calls.
+
+    Of two locks of the same bytes an unlock ends the exclusive one first ([MS-FSA] 2.1.5.9; smbd 4.17: the older).
     """
 
-    def __init__(self, file: OpenFile, on_late: Callable[[], None]) -> None:
-        super().__init__(file, on_late)
+    def __init__(self, file: OpenFile, end: int, on_late: Callable[[], None]) -> None:
+        super().__init__(file, end, on_late)
         self._entries: list[Span] = []
+        self._turn = Span(end - 1, end, Mode.EXCLUSIVE)
 
     @property
     def held(self) -> Ranges:
-        found = Ranges()
-        for entry in sorted(self._entries, key=lambda span: span.mode):  # exclusive ones over shared ones
-            found.set(entry)
-        return found
+        return _covered(self._entries)
 
     def _forget(self) -> None:
         self._entries = []
@@ -181,11 +202,21 @@ class MandatoryLocks(ServerLocks):
         todo = plan(self._entries, wanted)
         if todo.shared and not await self._take(self.file, todo.shared, wait):
             return False
-        if todo.unlocks and len(todo.unlocks) + len(todo.exclusive) > PER_MESSAGE:
-            await self._give_back(self.file, todo.unlocks)
-        elif todo.unlocks:
-            return await self._swap(todo.unlocks, todo.exclusive, wait)
-        return not todo.exclusive or await self._take(self.file, todo.exclusive, wait)
+        below = self._shared_below(todo.exclusive)
+        turn = (self._turn,) if below else ()
+        if turn and not await self._send(self.file, (), turn, Wait(TURN_PATIENCE)):
+            return False
+        if todo.unlocks and len(todo.unlocks) + len(todo.exclusive) <= PER_MESSAGE:
+            return await self._swap(todo, turn, below, wait)
+        await self._give_back(self.file, todo.unlocks)
+        got = not todo.exclusive or await self._take(self.file, todo.exclusive, wait)
+        await self._give_back(self.file, turn)
+        return got
+
+    def _shared_below(self, exclusive: tuple[Span, ...]) -> tuple[Span, ...]:
+        """What is held shared of bytes that are to be locked exclusively."""
+        held = self.held
+        return tuple(part for span in exclusive for part in held.overlapping(span) if part.mode == Mode.SHARED)
 
     async def _take(self, file: OpenFile, spans: tuple[Span, ...], wait: Wait | None) -> bool:
         """Take locks of one mode."""
@@ -194,14 +225,23 @@ class MandatoryLocks(ServerLocks):
                 return False
         return True
 
-    async def _swap(self, unlocks: tuple[Span, ...], locks: tuple[Span, ...], wait: Wait | None) -> bool:
+    async def _swap(self, todo: Plan, turn: tuple[Span, ...], below: tuple[Span, ...], wait: Wait | None) -> bool:
+        """Unlock and lock exclusively in one message; `below` is had again, and the turn passed on, in the next one.
+
+        Between the two NT_CANCEL goes out: smbd 4.17 would let a second try lie, and the other message behind it.
+        """
+        swap = partial(self._send, self.file, todo.unlocks, todo.exclusive)
+        at_once = Wait(0)
+        at_once.stop()
         try:
-            return await self._send(self.file, unlocks, locks, wait)
+            if below:
+                return await _in_line(swap, partial(self._send, self.file, turn, below, None), at_once)
+            return await swap(wait)
         except StatusError as exc:
             if exc.status != STATUS_RANGE_NOT_LOCKED:
                 raise
-        await self._give_back(self.file, unlocks)
-        return not locks or await self._take(self.file, locks, wait)
+        await self._give_back(self.file, (*todo.unlocks, *below, *turn))
+        return not todo.exclusive or await self._take(self.file, todo.exclusive, wait)
 
     async def _give_back(self, file: OpenFile, unlocks: Iterable[Span]) -> None:
         """One by one: what the server does not know of is no reason to keep the rest."""
@@ -211,8 +251,7 @@ class MandatoryLocks(ServerLocks):
             except StatusError as exc:
                 if exc.status != STATUS_RANGE_NOT_LOCKED:
                     raise
-                if span in self._entries:
-                    self._entries.remove(span)
+                self._forget((span,))
 
     async def _send(
         self, file: OpenFile, unlocks: tuple[Span, ...], locks: tuple[Span, ...], wait: Wait | None
@@ -230,11 +269,15 @@ class MandatoryLocks(ServerLocks):
             on_late=late,
         )
         granted = await _granted(partial(file.lock, change, wait))
-        for span in unlocks:  # they are done even where the locks are refused
-            self._entries.remove(span)
+        self._forget(unlocks)  # they are done even where the locks are refused
         if granted:
             self._entries += locks
         return granted
+
+    def _forget(self, spans: Iterable[Span]) -> None:
+        for span in spans:
+            if span in self._entries:
+                self._entries.remove(span)
 
     @asynccontextmanager
     async def aside(self, span: Span) -> AsyncIterator[None]:
@@ -249,33 +292,32 @@ class MandatoryLocks(ServerLocks):
 
     async def _carry_over(self, old: OpenFile, new: OpenFile) -> None:
         """Shared locks overlap; for exclusive ones the new FID waits in line when the old one lets go."""
-        shared = tuple(span for span in self._entries if span.mode == Mode.SHARED)
+        shared = tuple(span for span in self.held if span.mode == Mode.SHARED)
         exclusive = tuple(span for span in self._entries if span.mode == Mode.EXCLUSIVE)
+        below = [span for span in self._entries if span.mode == Mode.SHARED]
         self._entries = []
         if shared:
             await self._take(new, shared, None)
         for batch in _batches(exclusive):
-            let_go = LockChange(unlocks=tuple((span.start, span.end) for span in batch))
-            await _in_line(partial(self._send, new, (), batch), partial(old.lock, let_go))
-
-
-def _within(inner: Ranges, outer: Ranges) -> bool:
-    """Whether `inner` asks for nothing that `outer` has not."""
-    return all(
-        sum(part.end - part.start for part in outer.overlapping(span) if part.mode >= span.mode)
-        == span.end - span.start
-        for span in inner
-    )
+            old_ones = [*batch, *(span for span in below if any(span.overlaps(other) for other in batch))]
+            let_go = LockChange(unlocks=tuple((span.start, span.end) for span in old_ones))
+            await _in_line(partial(self._send, new, (), batch), partial(old.lock, let_go), Wait(PATIENCE))
 
 
 def _batches(spans: tuple[Span, ...]) -> Iterable[tuple[Span, ...]]:
     return (spans[start : start + PER_MESSAGE] for start in range(0, len(spans), PER_MESSAGE))
 
 
-async def _in_line(take: Callable[[Wait], Awaitable[object]], let_go: Callable[[], Awaitable[object]]) -> None:
-    """Send the request that waits, then the one that ends the wait; errors after both have ended."""
+async def _in_line(first: Callable[[Wait], Awaitable[T]], second: Callable[[], Awaitable[object]], wait: Wait) -> T:
+    """Send a request that waits for a lock, and another right behind it; returns what came of the first.
+
+    Errors are raised after both have ended.
+    """
+    found: list[T] = []
     errors: list[SmbfuseError] = []
-    wait = Wait(PATIENCE)
+
+    async def wait_for_lock() -> None:
+        found.append(await first(wait))
 
     async def guarded(request: Callable[[], Awaitable[object]]) -> None:
         try:
@@ -286,11 +328,12 @@ async def _in_line(take: Callable[[Wait], Awaitable[object]], let_go: Callable[[
             wait.under_way.set()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(guarded, partial(take, wait))
+        nursery.start_soon(guarded, wait_for_lock)
         await wait.under_way.wait()
-        nursery.start_soon(guarded, let_go)
+        nursery.start_soon(guarded, second)
     if errors:
         raise errors[0]
+    return found[0]
 
 
 # --- locks of the UNIX extensions
@@ -299,8 +342,8 @@ async def _in_line(take: Callable[[Wait], Awaitable[object]], let_go: Callable[[
 class PosixLocks(ServerLocks):
     """Locks of the UNIX extensions: the server merges and splits, an upgrade loses nothing."""
 
-    def __init__(self, file: OpenFile, on_late: Callable[[], None]) -> None:
-        super().__init__(file, on_late)
+    def __init__(self, file: OpenFile, end: int, on_late: Callable[[], None]) -> None:
+        super().__init__(file, end, on_late)
         self._held = Ranges()
 
     @property
@@ -319,7 +362,7 @@ class PosixLocks(ServerLocks):
         return True
 
     def _weakens(self, step: Span) -> bool:
-        return _within(Ranges([step] if step.mode else []), self._held)
+        return self._held.covers([step])
 
     async def _set(self, file: OpenFile, step: Span, wait: Wait | None) -> bool:
         def late() -> None:
@@ -340,4 +383,4 @@ class PosixLocks(ServerLocks):
                 await self._set(new, span, None)
                 continue
             unlock = PosixLockChange(span=(span.start, span.end), lock_type=POSIX_LOCK_TYPE_UNLOCK)
-            await _in_line(partial(self._set, new, span), partial(old.posix_lock, unlock))
+            await _in_line(partial(self._set, new, span), partial(old.posix_lock, unlock), Wait(PATIENCE))

@@ -32,7 +32,7 @@ from smbfuse.core.settle import Settler
 from smbfuse.core.unix import choose_backend
 from smbfuse.settings import Credentials, MountSettings, Secret, ServerSettings
 from tests.client.support import assert_idle
-from tests.samba.smbd import Smbd
+from tests.samba.smbd import Share, Smbd
 
 READ, WRITE, NONE = fcntl.F_RDLCK, fcntl.F_WRLCK, fcntl.F_UNLCK
 SOON = 10.0
@@ -73,6 +73,10 @@ class Machine:
     @property
     def sent(self) -> dict[str, int]:
         return self.tree.session.connection.statistics.by_command
+
+    @property
+    def requests(self) -> int:
+        return self.tree.session.connection.statistics.requests
 
 
 @dataclass
@@ -236,6 +240,43 @@ async def test_locks_become_stronger_and_weaker(pair: tuple[Handle, Handle]) -> 
     assert await one.locks(WRITE, 0, 10)
 
 
+async def test_a_shared_lock_stays_while_both_try_to_make_theirs_exclusive(pair: tuple[Handle, Handle]) -> None:
+    """The two tries come together again and again; neither machine may get what the other has never given up."""
+    for handle in pair:
+        assert await handle.locks(READ, 0, 10)
+
+    async def upgrade(handle: Handle) -> None:
+        for _ in range(100):
+            assert not await handle.locks(WRITE, 0, 10)
+
+    async with trio.open_nursery() as nursery:
+        for handle in pair:
+            nursery.start_soon(upgrade, handle)
+
+
+async def test_what_the_locks_of_a_transaction_of_sqlite_cost(place: Place, pair: tuple[Handle, Handle]) -> None:
+    """PENDING, SHARED and RESERVED, the exclusive lock, and back: the server is asked when something changes only."""
+    one, _ = pair
+    renewed = []
+
+    async def drop(number: int) -> None:
+        renewed.append(number)
+
+    one.machine.files.drop_pages = drop
+    steps = [(READ, 0, 1), (READ, 2, 512), (NONE, 0, 1), (WRITE, 1, 2), (WRITE, 0, 1), (WRITE, 2, 512)]
+    back = [(READ, 2, 512), (NONE, 0, 2), (NONE, 2, 512)]
+    before = one.machine.requests
+    for step in steps:
+        await one.lock(*step)
+    assert one.machine.requests - before == len(steps) + (0 if place.unix else 2), "the turn, and the shared lock again"
+    assert len(renewed) == 5
+    before = one.machine.requests
+    for step in back:
+        await one.lock(*step)
+    assert one.machine.requests - before == len(back)
+    assert len(renewed) == 5, "a weaker lock tells nothing new"
+
+
 async def test_nothing_changes_where_a_lock_is_refused(pair: tuple[Handle, Handle]) -> None:
     one, other = pair
     assert await one.locks(WRITE, 0, 10)
@@ -331,6 +372,29 @@ async def test_locks_on_several_files_at_once(place: Place) -> None:
     for handle in handles:
         await handle.release()
     assert (await place.one.files.statfs()).unit > 0, "the server is still there"
+
+
+@pytest.mark.parametrize("unix", [True, False], ids=["unix", "nounix"])
+async def test_a_try_does_not_wait_where_the_server_would(
+    make_smbd: Callable[..., Smbd], tmp_path: Path, unix: bool
+) -> None:
+    """smbd lets a second try at the same place lie; of another process of ours nobody may notice that."""
+    directory = tmp_path / "d"
+    directory.mkdir()
+    (directory / "file").write_bytes(b"0" * 100)
+    options = {"lock spin time": str(int(SOON * 5000))}
+    server = make_smbd([Share(name="share", path=tmp_path)], options=options)
+    async with trio.open_nursery() as nursery:
+        one, other = [await (await machine(server, "d", unix, nursery)).open("file") for _ in "12"]
+        assert await one.locks(WRITE, 0, 10)
+        with trio.fail_after(SOON):
+            for _ in range(3):
+                assert not await other.locks(WRITE, 0, 10)
+            assert (await other.test(WRITE, 0, 10)).type == WRITE
+            assert await one.flock(fcntl.LOCK_EX)
+            assert not await other.flock(fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert_idle(other.machine.tree)
+        nursery.cancel_scope.cancel()
 
 
 # --- waiting
@@ -598,6 +662,11 @@ class Mandatory:
             assert stacked or not span.overlaps(entry), "an exclusive lock on one of our own is refused"
         self.entries.append(span)
 
+    def unlock(self, span: Span) -> None:
+        same = [entry for entry in self.entries if (entry.start, entry.end) == (span.start, span.end)]
+        assert same, "not locked"
+        self.entries.remove(max(same, key=lambda entry: entry.mode))
+
     @property
     def modes(self) -> list[Mode]:
         covering = ([entry.mode for entry in self.entries if entry.start <= at < entry.end] for at in range(SIZE))
@@ -611,21 +680,30 @@ def _ranges(content: list[Span]) -> Ranges:
     return made
 
 
-@given(st.lists(st.lists(spans, max_size=5), min_size=2, max_size=5))
-def test_a_plan_keeps_the_rules_and_shared_locks(goals: list[list[Span]]) -> None:
+@given(st.lists(st.tuples(st.lists(spans, max_size=5), st.booleans()), min_size=2, max_size=5))
+def test_a_plan_keeps_the_rules_and_shared_locks(goals: list[tuple[list[Span], bool]]) -> None:
+    """Also where shared locks are held again below exclusive ones."""
     server = Mandatory([])
-    for content in goals:
-        before, wanted = server.modes, _ranges(content)
-        todo = plan(server.entries, wanted)
+    entries: list[Span] = []
+    for content, again in goals:
+        before, wanted = _ranges(entries), _ranges(content)
+        todo = plan(entries, wanted)
         for span in todo.shared:
             server.lock(span)
         for span in todo.unlocks:
-            server.entries.remove(span)
+            server.unlock(span)
+            entries.remove(span)
         after_unlocks = server.modes
         for span in todo.exclusive:
             server.lock(span)
-        after = Mandatory(list(wanted)).modes
-        assert server.modes == after
-        for old, between, new in zip(before, after_unlocks, after, strict=True):
-            if old and new == Mode.SHARED:
+        below = [part for span in todo.exclusive for part in before.overlapping(span) if part.mode == Mode.SHARED]
+        for span in below if again else []:
+            server.lock(span)
+            entries.append(span)
+        entries += [*todo.shared, *todo.exclusive]
+        assert sorted(server.entries) == sorted(entries), "we know what is held"
+        new = Mandatory(list(wanted)).modes
+        assert server.modes == new
+        for old, between, after in zip(Mandatory(list(before)).modes, after_unlocks, new, strict=True):
+            if old and after == Mode.SHARED:
                 assert between, "a byte that stays locked was unlocked for a moment"

@@ -73,6 +73,14 @@ def test_the_union_has_the_strongest_mode_of_each_byte(several: list[list[Span]]
     assert is_tidy(union)
 
 
+@given(st.lists(spans), st.lists(spans))
+def test_what_covers_has_every_byte_as_strongly(one: list[Span], other: list[Span]) -> None:
+    holding, asked = ranges_of(one), ranges_of(other)
+    expected = all(have >= want for have, want in zip(bytes_of(holding), bytes_of(asked), strict=True))
+    assert holding.covers(asked) == expected
+    assert strongest([holding, asked]).covers(asked)
+
+
 @given(spans, spans)
 def test_conflicts_are_those_of_single_bytes(one: Span, other: Span) -> None:
     common = set(range(one.start, one.end)) & set(range(other.start, other.end))
