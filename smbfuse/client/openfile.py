@@ -288,17 +288,23 @@ class OpenFile:
         """
         if wait is None and change.lock_type != POSIX_LOCK_TYPE_UNLOCK:
             wait = Wait(0)
-        start, end = change.span
-        data = PosixLock(
-            lock_type=change.lock_type,
-            lock_flags=POSIX_LOCK_FLAG_WAIT if wait is not None and wait.seconds else 0,
-            pid=_POSIX_OWNERS + self.fid,
-            offset=start,
-            length=end - start,
-        )
+        flags = POSIX_LOCK_FLAG_WAIT if wait is not None and wait.seconds else 0
+        data = self._posix_lock(change.lock_type, change.span, flags).pack()
         parameters = SetFileParameters(fid=self.fid, information_level=PosixLock.LEVEL)
-        response = await self._locked(partial(self.tree.trans2, parameters, data.pack()), wait, change.on_late)
+        response = await self._locked(partial(self.tree.trans2, parameters, data), wait, change.on_late)
         response.check(self.path)
+
+    async def query_posix_lock(self, lock_type: int, span: Span) -> PosixLock:
+        """What keeps this FID from such a lock of the UNIX extensions; POSIX_LOCK_TYPE_UNLOCK if nothing does.
+
+        The owner is the other FID's number for it, or 0xFFFFFFFF for a process on the server.
+        """
+        return await self.tree.query_file(self.fid, PosixLock, asked=self._posix_lock(lock_type, span).pack())
+
+    def _posix_lock(self, lock_type: int, span: Span, flags: int = 0) -> PosixLock:
+        start, end = span
+        owner = _POSIX_OWNERS + self.fid
+        return PosixLock(lock_type=lock_type, lock_flags=flags, pid=owner, offset=start, length=end - start)
 
     async def _locked(
         self, request: Callable[..., Awaitable[Response]], wait: Wait | None, on_late: Callable[[], None] | None

@@ -250,10 +250,10 @@ class Tree:
         answer = await self._transact(parameters, max_data=max_data, path=path)
         return level.unpack(answer.data, text=UNICODE)
 
-    async def query_file(self, fid: int, level: type[L], *, max_data: int = 4096) -> L:
-        """TRANS2_QUERY_FILE_INFORMATION. [MS-CIFS] 2.2.6.8."""
+    async def query_file(self, fid: int, level: type[L], *, max_data: int = 4096, asked: bytes = b"") -> L:
+        """TRANS2_QUERY_FILE_INFORMATION; some levels want to be `asked` about something. [MS-CIFS] 2.2.6.8."""
         parameters = trans2.QueryFileParameters(fid=fid, information_level=_number(level))
-        return level.unpack((await self._transact(parameters, max_data=max_data)).data, text=UNICODE)
+        return level.unpack((await self._transact(parameters, asked, max_data=max_data)).data, text=UNICODE)
 
     async def query_fs(self, level: type[L], *, max_data: int = 1024) -> L:
         """TRANS2_QUERY_FS_INFORMATION. [MS-CIFS] 2.2.6.4."""

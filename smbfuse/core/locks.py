@@ -5,7 +5,8 @@ tables, and the server holds the union. A lock is had when both agree.
 
 fcntl and flock locks are independent of each other on Linux. At the server a flock is a lock of one byte where no file
 has data (`FileLocks.union`), which fcntl locks never touch: a lock to the end of the file stops before it. Clients
-that make a flock a lock of the whole file (cifs.ko) include that byte, so theirs and ours do exclude each other.
+that make a flock a lock of the whole file (cifs.ko) include that byte, so theirs and ours do exclude each other. The
+byte after it is for who makes a shared lock exclusive (`MandatoryLocks`).
 
 Where a server refuses one FID that may do all (write-only files, say), a file has two, and mandatory locks held by the
 one keep the other from reading and writing: EACCES, also on this machine.
@@ -28,7 +29,7 @@ import trio
 
 from smbfuse.client.openfile import Wait
 from smbfuse.core.lockqueue import LockQueue, Waiter
-from smbfuse.core.locktable import END, Conflict, LockTable, Mode, Ranges, Span
+from smbfuse.core.locktable import END, LockTable, Mode, Ranges, Span
 from smbfuse.core.serverlocks import CONFLICT, MandatoryLocks, PosixLocks, ServerLocks
 from smbfuse.core.vfs import Vfs, system_call
 from smbfuse.errors import StatusError
@@ -104,13 +105,17 @@ class FileLocks:
     """The request that waits at the server, by whoever holds `mutex`."""
     users: int = 0
 
+    @property
+    def flock_byte(self) -> int:
+        """Up to here fcntl locks are the server's business; the byte that stands for flock is this one."""
+        return self.end - 2
+
     def union(self) -> Ranges:
         """What the server is to hold."""
-        flock_byte = self.end - 2
         found = self.tables[FCNTL].union()
-        found.set(Span(flock_byte, END, Mode.NONE))
+        found.set(Span(self.flock_byte, END, Mode.NONE))
         for span in self.tables[FLOCK].union():
-            found.set(Span(flock_byte, flock_byte + 1, span.mode))
+            found.set(Span(self.flock_byte, self.flock_byte + 1, span.mode))
         return found
 
 
@@ -140,17 +145,17 @@ class LockCalls(Vfs):
     async def getlk(self, number: int, fh: int, owner: int, lock: FileLock) -> FileLock:
         """F_GETLK: a lock that is in the way of `lock`, or one of type F_UNLCK.
 
-        The pid is 0 for another machine's. Of such a lock only is known that it is there: it is told with the bytes
-        that were asked for. Bytes that we hold shared are not looked at for other machines' shared locks: that would
-        need our own to be given up.
+        The pid is 0 for another machine's. Without UNIX extensions of such a lock only is known that it is there: it
+        is told with the bytes that were asked for. Bytes that we hold shared are not looked at for other machines'
+        shared locks then: that would need our own to be given up.
         """
         handle, span = self.handles.file(fh), lock.span
         with self._used(handle.inode) as locks:
             found = next(locks.tables[FCNTL].conflicts(owner, span), None)
             if found is not None:
-                return _told(found, locks.pids)
-            in_the_way = await self._settled(locks, partial(self._probe, locks, handle, span))
-        return FileLock(_TYPES[in_the_way], lock.start, lock.end)
+                return _told(found.span, locks.pids.get(found.owner, 0))
+            theirs = await self._settled(locks, partial(self._probe, locks, handle, span))
+        return FileLock(fcntl.F_UNLCK, lock.start, lock.end) if theirs is None else _told(theirs, 0)
 
     @system_call
     async def setlk(self, number: int, fh: int, owner: int, lock: FileLock, sleep: bool, pid: int) -> None:
@@ -268,24 +273,14 @@ class LockCalls(Vfs):
                 self._queue.wake(waiter.table)
                 await self._match(locks)
 
-    async def _probe(self, locks: FileLocks, handle: FileHandle, span: Span) -> Mode:
-        """What mode another machine has there: NONE if `span` could be locked."""
+    async def _probe(self, locks: FileLocks, handle: FileHandle, span: Span) -> Span | None:
+        """What another machine has that keeps us from locking so, of the bytes that fcntl locks are for."""
         share = await self._acquire(locks, handle, Mode.NONE)
         async with self._alone(locks, None):
             server = await self._hold_open(locks, share)
-            old = locks.union()
-            free = Ranges([span])
-            for held in [*old, Span(locks.end - 2, END, Mode.SHARED)]:
-                free.set(held._replace(mode=Mode.NONE))
-            modes = [mode for mode in dict.fromkeys((span.mode, Mode.SHARED)) if share.covers(*self._access(mode))]
-            for mode in modes:
-                wanted = old.copy()
-                for part in free:
-                    wanted.set(part._replace(mode=mode))
-                if await server.change(wanted, old):
-                    await server.change(old, old)
-                    return Mode.NONE if mode == modes[0] else Mode.SHARED
-            return Mode.EXCLUSIVE if modes else Mode.NONE
+            asked = span._replace(end=min(span.end, locks.flock_byte))
+            found = await server.in_the_way(asked) if asked.start < asked.end else None
+        return found._replace(end=END) if found is not None and found.end >= locks.flock_byte else found
 
     # --- giving back
 
@@ -501,6 +496,5 @@ class LockCalls(Vfs):
                         await file.write(span.start, wanted)
 
 
-def _told(conflict: Conflict, pids: dict[int, int]) -> FileLock:
-    span = conflict.span
-    return FileLock(_TYPES[span.mode], span.start, span.end - 1, pids.get(conflict.owner, 0))
+def _told(span: Span, pid: int) -> FileLock:
+    return FileLock(_TYPES[span.mode], span.start, span.end - 1, pid)

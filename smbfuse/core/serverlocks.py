@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import trio
 
 from smbfuse.client.openfile import LockChange, PosixLockChange, Wait
-from smbfuse.core.locktable import Mode, Ranges, Span, differences
+from smbfuse.core.locktable import END, Mode, Ranges, Span, differences
 from smbfuse.errors import SmbfuseError, StatusError
 from smbfuse.ntstatus import STATUS_FILE_LOCK_CONFLICT, STATUS_LOCK_NOT_GRANTED, STATUS_RANGE_NOT_LOCKED
 from smbfuse.wire.const import POSIX_LOCK_TYPE_READ, POSIX_LOCK_TYPE_UNLOCK, POSIX_LOCK_TYPE_WRITE
@@ -75,6 +75,10 @@ class ServerLocks(abc.ABC):
     @abc.abstractmethod
     async def _carry_over(self, old: OpenFile, new: OpenFile) -> None:
         """Take what is held by `old` again by `new`."""
+
+    @abc.abstractmethod
+    async def in_the_way(self, wanted: Span) -> Span | None:
+        """What another has that keeps us from locking so, as far as that can be known. It may be less than all."""
 
     async def change(self, wanted: Ranges, otherwise: Ranges, wait: Wait | None = None) -> bool:
         """Hold `wanted`; where another's lock is in the way hold `otherwise` (what was held before), and return False.
@@ -251,7 +255,7 @@ class MandatoryLocks(ServerLocks):
             except StatusError as exc:
                 if exc.status != STATUS_RANGE_NOT_LOCKED:
                     raise
-                self._forget((span,))
+                self._strike((span,))
 
     async def _send(
         self, file: OpenFile, unlocks: tuple[Span, ...], locks: tuple[Span, ...], wait: Wait | None
@@ -269,15 +273,30 @@ class MandatoryLocks(ServerLocks):
             on_late=late,
         )
         granted = await _granted(partial(file.lock, change, wait))
-        self._forget(unlocks)  # they are done even where the locks are refused
+        self._strike(unlocks)  # they are done even where the locks are refused
         if granted:
             self._entries += locks
         return granted
 
-    def _forget(self, spans: Iterable[Span]) -> None:
+    def _strike(self, spans: Iterable[Span]) -> None:
         for span in spans:
             if span in self._entries:
                 self._entries.remove(span)
+
+    async def in_the_way(self, wanted: Span) -> Span | None:
+        """By locking, and unlocking again; what is held already stays. Where another's lock begins is not known."""
+        held = self.held
+        free = Ranges([wanted])
+        for span in held:
+            free.set(span._replace(mode=Mode.NONE))
+        for mode in dict.fromkeys((wanted.mode, Mode.SHARED)):
+            tried = held.copy()
+            for part in free:
+                tried.set(part._replace(mode=mode))
+            if await self.change(tried, held):
+                await self.change(held, held)
+                return None if mode == wanted.mode else wanted._replace(mode=Mode.SHARED)
+        return wanted._replace(mode=Mode.EXCLUSIVE)
 
     @asynccontextmanager
     async def aside(self, span: Span) -> AsyncIterator[None]:
@@ -374,6 +393,12 @@ class PosixLocks(ServerLocks):
         if granted:
             self._held.set(step)
         return granted
+
+    async def in_the_way(self, wanted: Span) -> Span | None:
+        found = await self.file.query_posix_lock(_POSIX_TYPES[wanted.mode], (wanted.start, wanted.end))
+        mode = next((mode for mode, number in _POSIX_TYPES.items() if number == found.lock_type), Mode.EXCLUSIVE)
+        end = min(found.offset + found.length, END) if found.length else END
+        return Span(found.offset, end, mode) if mode else None
 
     async def _carry_over(self, old: OpenFile, new: OpenFile) -> None:
         """For smbd the FID is a part of who holds a lock: as with LOCKING_ANDX."""

@@ -534,17 +534,44 @@ async def test_waits_leave_room_for_other_requests(place: Place) -> None:
 # --- asking
 
 
-async def test_getlk_tells_who(pair: tuple[Handle, Handle]) -> None:
+async def test_getlk_tells_who(place: Place, pair: tuple[Handle, Handle]) -> None:
     one, other = pair
     await one.lock(WRITE, 10, 20, owner=1, pid=4711)
     assert await one.test(READ, 0, 100, owner=2) == FileLock(WRITE, 10, 19, 4711)
     assert (await one.test(WRITE, 0, 100, owner=1)).type == NONE
-    assert await other.test(READ, 0, 100) == FileLock(WRITE, 0, 99, 0)
+    there = (10, 19) if place.unix else (0, 99)
+    assert await other.test(READ, 0, 100) == FileLock(WRITE, *there, 0)
     assert (await other.test(WRITE, 20, 100)).type == NONE
     await one.lock(READ, 10, 20, owner=1)
-    assert await other.test(WRITE, 0, 100) == FileLock(READ, 0, 99, 0)
+    assert await other.test(WRITE, 0, 100) == FileLock(READ, *there, 0)
     assert (await other.test(READ, 0, 100)).type == NONE
     assert await one.locks(WRITE, 0, 100), "asking locks nothing"
+
+
+async def test_getlk_beside_what_is_held(place: Place, pair: tuple[Handle, Handle]) -> None:
+    one, other = pair
+    for handle in pair:
+        assert await handle.locks(READ, 10, 20)
+        assert await handle.flock(fcntl.LOCK_SH)
+    assert await one.locks(WRITE, 50, 60)
+    assert (await one.test(WRITE, 20, END)).type == NONE, "a flock is none"
+    assert (await other.test(READ, 0, 40)).type == NONE
+    found = await other.test(WRITE, 20, END)
+    assert found == (FileLock(WRITE, 50, 59) if place.unix else FileLock(WRITE, 20))
+    if place.unix:
+        assert await one.test(WRITE, 0, 40) == FileLock(READ, 10, 19)
+    assert not await other.locks(READ, 50, 60)
+    assert await other.flock(fcntl.LOCK_UN)
+    assert await one.flock(fcntl.LOCK_UN)
+    assert not await one.locks(WRITE, 10, 20), "the shared locks stay"
+
+
+async def test_getlk_tells_of_processes_on_the_servers_disk(place: Place, pair: tuple[Handle, Handle]) -> None:
+    one, _ = pair
+    with place.open_there("file") as there:
+        fcntl.lockf(there, fcntl.LOCK_EX, 0, 30)
+        expected = FileLock(WRITE, 30) if place.unix else FileLock(WRITE, 0)
+        assert await one.test(READ, 0, END) == expected
 
 
 # --- closing
