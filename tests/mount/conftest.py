@@ -12,9 +12,16 @@ import pytest
 from tests.support.mount import PROGRAM
 
 pytest.register_assert_rewrite("tests.mount.posix")  # so that its failed checks show their values
+from tests.mount.outcomes import Outcomes  # noqa: E402
 
 REPOSITORY = Path(__file__).parents[2]
 HELPERS = (Path("/sbin/mount.smbfuse"), Path("/sbin/mount.fuse.smbfuse"))
+
+
+@pytest.fixture(scope="session")
+def outcomes() -> Outcomes:
+    """What the POSIX suite found out in this run."""
+    return Outcomes()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Contents of files: create, write, read, append, truncate, map, and who sees what when."""
+"""Contents of files: written, read, cut, with holes, far out, by many at once."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import mmap
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.mount.posix import Place, check, fails, listing, pattern
-from tests.support.processes import eventually
+from tests.mount.posix import Place, check, fails, listing, opened, pattern
 
 SIZES = (0, 1, 4095, 4096, 4097, 65535, 65536, 65537, 131072, (1 << 20) + 1, 5 << 20)
 BEYOND = (4 << 30) + 5
 """An offset that does not fit 32 bits."""
+READ_WRITE = "reading and writing, files of any size"
 
 
-@check()
+@check(READ_WRITE)
 def contents_of_every_size_come_back(place: Place) -> None:
     for size in SIZES:
         path, content = place.path / f"size{size}", pattern(size)
@@ -25,15 +25,7 @@ def contents_of_every_size_come_back(place: Place) -> None:
         assert (place.behind / path.name).read_bytes() == content
 
 
-@check()
-def contents_written_on_the_server_are_read(place: Place) -> None:
-    for size in SIZES:
-        (place.behind / f"size{size}").write_bytes(pattern(size, seed=1))
-    for size in SIZES:
-        assert (place.path / f"size{size}").read_bytes() == pattern(size, seed=1)
-
-
-@check()
+@check(READ_WRITE)
 def small_writes_and_reads_at_odd_places(place: Place) -> None:
     path, expected = place.path / "f", bytearray(200_000)
     with path.open("wb", buffering=0) as file:
@@ -48,32 +40,42 @@ def small_writes_and_reads_at_odd_places(place: Place) -> None:
             assert os.pread(file.fileno(), 777, offset) == expected[offset : offset + 777]
 
 
-@check()
+@check(READ_WRITE)
 def reads_at_the_end_are_short(place: Place) -> None:
     path = place.path / "f"
     path.write_bytes(pattern(10_000))
-    handle = os.open(path, os.O_RDONLY)
-    try:
+    with opened(path, os.O_RDONLY) as handle:
         assert os.pread(handle, 4096, 9_000) == pattern(10_000)[9_000:]
         assert os.pread(handle, 4096, 10_000) == b""
         assert os.pread(handle, 4096, BEYOND) == b""
-    finally:
-        os.close(handle)
+        assert os.lseek(handle, -1, os.SEEK_END) == 9_999
+        assert os.read(handle, 100) == pattern(10_000)[-1:]
 
 
-@check()
+@check(READ_WRITE)
+def two_handles_see_each_other(place: Place) -> None:
+    path = place.path / "f"
+    with path.open("w+b", buffering=0) as first, path.open("r+b", buffering=0) as second:
+        first.write(b"0123456789")
+        assert os.fstat(second.fileno()).st_size == 10
+        assert os.pread(second.fileno(), 20, 0) == b"0123456789"
+        os.pwrite(second.fileno(), b"abc", 3)
+        assert os.pread(first.fileno(), 20, 0) == b"012abc6789"
+        second.truncate(4)
+        assert os.pread(first.fileno(), 20, 0) == b"012a"
+        assert path.stat().st_size == 4
+
+
+@check("offsets beyond 4 GiB")
 def offsets_beyond_4_gib(place: Place) -> None:
     path = place.path / "sparse"
-    handle = os.open(path, os.O_RDWR | os.O_CREAT)
-    try:
+    with opened(path, os.O_RDWR | os.O_CREAT) as handle:
         assert os.pwrite(handle, b"far out", BEYOND) == 7
         assert os.fstat(handle).st_size == BEYOND + 7
         assert os.pread(handle, 20, BEYOND - 3) == b"\0\0\0far out"
         assert os.pread(handle, 10, 0xFFFF_FFFB) == bytes(10)
         os.ftruncate(handle, BEYOND + 3)
         assert os.pread(handle, 20, BEYOND) == b"far"
-    finally:
-        os.close(handle)
     assert (place.behind / "sparse").stat().st_size == BEYOND + 3
     os.truncate(path, 6 << 30)
     assert path.stat().st_size == 6 << 30
@@ -81,40 +83,23 @@ def offsets_beyond_4_gib(place: Place) -> None:
     assert path.read_bytes() == bytes(3)
 
 
-@check()
-def direct_io(place: Place) -> None:
+@check("sparse files: holes read as zeroes and take no room")
+def holes_take_no_room(place: Place) -> None:
     path = place.path / "f"
-    buffer = mmap.mmap(-1, 256 << 10)
-    buffer.write(pattern(256 << 10))
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_DIRECT)
-    try:
-        assert os.pwritev(handle, [buffer], 4096) == 256 << 10
-        back = mmap.mmap(-1, 512 << 10)
-        assert os.preadv(handle, [back], 0) == (256 << 10) + 4096
-        assert back[4096 : (256 << 10) + 4096] == pattern(256 << 10)
-    finally:
-        os.close(handle)
+    with opened(path, os.O_RDWR | os.O_CREAT) as handle:
+        os.pwrite(handle, b"begin", 0)
+        os.pwrite(handle, b"end", 64 << 20)
+        assert os.pread(handle, 10, 0) == b"begin" + bytes(5)
+        assert os.pread(handle, 1 << 20, 31 << 20) == bytes(1 << 20)
+    for told in (path.stat(), (place.behind / "f").stat()):
+        assert told.st_size == (64 << 20) + 3
+        assert 0 < told.st_blocks * 512 < 4 << 20
 
 
-@check()
-def append_goes_to_the_end(place: Place) -> None:
-    path = place.path / "log"
-    for number in range(20):
-        with path.open("ab") as file:
-            file.write(b"%04d\n" % number)
-    first, second = (os.open(path, os.O_WRONLY | os.O_APPEND) for _ in range(2))
-    try:
-        for number in range(20, 40):
-            handle = first if number % 2 else second
-            os.lseek(handle, 0, os.SEEK_SET)
-            os.write(handle, b"%04d\n" % number)
-    finally:
-        os.close(first)
-        os.close(second)
-    assert path.read_bytes() == b"".join(b"%04d\n" % number for number in range(40))
+TRUNCATE = "truncate and ftruncate: shorter and longer, by zeroes"
 
 
-@check()
+@check(TRUNCATE)
 def truncate_by_path_and_by_handle(place: Place) -> None:
     path, content = place.path / "f", pattern(100_000)
     path.write_bytes(content)
@@ -135,7 +120,24 @@ def truncate_by_path_and_by_handle(place: Place) -> None:
         os.truncate(place.path, 0)
 
 
-@check()
+@check(TRUNCATE)
+def what_was_cut_off_does_not_come_back(place: Place) -> None:
+    """Not out of the page that was cut in two, and not where a write leaves a gap either."""
+    path, content = place.path / "f", pattern(9_000)
+    with opened(path, os.O_RDWR | os.O_CREAT) as handle:
+        os.pwrite(handle, content, 0)
+        assert os.pread(handle, 10_000, 0) == content
+        os.ftruncate(handle, 5_000)
+        os.ftruncate(handle, 9_000)
+        assert os.pread(handle, 10_000, 0) == content[:5_000] + bytes(4_000)
+        os.ftruncate(handle, 100)
+        os.pwrite(handle, b"x", 8_000)
+        assert os.pread(handle, 10_000, 0) == content[:100] + bytes(7_900) + b"x"
+        with mmap.mmap(handle, 8_001, access=mmap.ACCESS_READ) as mapped:
+            assert mapped[:] == content[:100] + bytes(7_900) + b"x"
+
+
+@check(TRUNCATE)
 def truncate_needs_a_handle_for_writing(place: Place) -> None:
     path = place.path / "f"
     path.write_bytes(b"content")
@@ -146,233 +148,61 @@ def truncate_needs_a_handle_for_writing(place: Place) -> None:
         assert os.pread(reading.fileno(), 10, 0) == b"con"
 
 
-@check()
-def flags_of_open(place: Place) -> None:
+@check(TRUNCATE)
+def the_position_stays_where_it_is(place: Place) -> None:
+    """After ftruncate as before it; what is written there then leaves a gap."""
+    with opened(place.path / "f", os.O_RDWR | os.O_CREAT) as handle:
+        os.write(handle, b"0123456789")
+        os.ftruncate(handle, 2)
+        assert os.lseek(handle, 0, os.SEEK_CUR) == 10
+        os.write(handle, b"x")
+        assert os.pread(handle, 20, 0) == b"01" + bytes(8) + b"x"
+
+
+@check("O_DIRECT")
+def direct_io(place: Place) -> None:
     path = place.path / "f"
-    with fails(errno.ENOENT):
-        os.open(path, os.O_RDWR)
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-    with fails(errno.EEXIST):
-        os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-    path.write_bytes(b"content")
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR))
-    assert path.read_bytes() == b"content"
-    os.close(os.open(path, os.O_WRONLY | os.O_TRUNC))
-    assert path.stat().st_size == 0
-    path.write_bytes(b"more")
-    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC))
-    assert path.read_bytes() == b""
-    assert listing(place.path) == ["f"]
+    buffer = mmap.mmap(-1, 256 << 10)
+    buffer.write(pattern(256 << 10))
+    with opened(path, os.O_RDWR | os.O_CREAT | os.O_DIRECT) as handle:
+        assert os.pwritev(handle, [buffer], 4096) == 256 << 10
+        back = mmap.mmap(-1, 512 << 10)
+        assert os.preadv(handle, [back], 0) == (256 << 10) + 4096
+        assert back[4096 : (256 << 10) + 4096] == pattern(256 << 10)
 
 
-@check()
-def kinds_are_told_apart_by_open(place: Place) -> None:
-    (place.path / "f").write_bytes(b"")
-    (place.path / "d").mkdir()
-    for flags in (os.O_WRONLY, os.O_RDWR, os.O_CREAT | os.O_WRONLY, os.O_WRONLY | os.O_TRUNC):
-        with fails(errno.EISDIR):
-            os.open(place.path / "d", flags)
-    with fails(errno.EEXIST):
-        os.open(place.path / "d", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-    with fails(errno.ENOTDIR):
-        os.open(place.path / "f", os.O_RDONLY | os.O_DIRECTORY)
-    with fails(errno.ENOTDIR):
-        os.open(place.path / "f" / "x", os.O_RDONLY)
-    with fails(errno.ENOENT):
-        os.open(place.path / "none" / "x", os.O_CREAT | os.O_WRONLY)
+SYNC = "fsync, fdatasync, O_SYNC; fsync of directories"
 
 
-@check()
-def what_another_made_a_moment_ago_is_in_the_way(place: Place) -> None:
-    """The mount believes that the names are free."""
-    for name in ("file", "directory"):
-        assert not (place.path / name).exists()
-    assert listing(place.path) == []
-    (place.behind / "file").write_bytes(b"theirs")
-    (place.behind / "directory").mkdir()
-    with fails(errno.EEXIST):
-        os.open(place.path / "file", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-    with fails(errno.EEXIST):
-        (place.path / "directory").mkdir()
-    with fails(errno.EISDIR):
-        os.open(place.path / "directory", os.O_CREAT | os.O_WRONLY)
-    assert (place.path / "file").read_bytes() == b"theirs"
-
-
-@check()
-def handles_open_for_one_thing_do_not_do_the_other(place: Place) -> None:
-    path = place.path / "f"
-    path.write_bytes(b"content")
-    with path.open("rb", buffering=0) as reading, fails(errno.EBADF):
-        os.write(reading.fileno(), b"x")
-    handle = os.open(path, os.O_WRONLY)
-    try:
-        with fails(errno.EBADF):
-            os.read(handle, 1)
-        # The kernel reads the rest of the page itself where it must; the program may not.
-        os.pwrite(handle, b"C", 0)
-    finally:
-        os.close(handle)
-    assert path.read_bytes() == b"Content"
-
-
-@check()
-def two_handles_see_each_other(place: Place) -> None:
-    path = place.path / "f"
-    with path.open("w+b", buffering=0) as first, path.open("r+b", buffering=0) as second:
-        first.write(b"0123456789")
-        assert os.fstat(second.fileno()).st_size == 10
-        assert os.pread(second.fileno(), 20, 0) == b"0123456789"
-        os.pwrite(second.fileno(), b"abc", 3)
-        assert os.pread(first.fileno(), 20, 0) == b"012abc6789"
-        second.truncate(4)
-        assert os.pread(first.fileno(), 20, 0) == b"012a"
-        assert path.stat().st_size == 4
-
-
-@check()
-def a_handle_survives_rename(place: Place) -> None:
-    old, new = place.path / "old", place.path / "new"
-    with old.open("w+b", buffering=0) as file:
-        file.write(b"before ")
-        old.rename(new)
-        file.write(b"after")
-        assert os.fstat(file.fileno()).st_size == 12
-        assert new.read_bytes() == b"before after"
-    assert listing(place.path) == ["new"]
-
-
-@check(unix=True)
-def a_handle_survives_unlink(place: Place) -> None:
-    path = place.path / "f"
-    with path.open("w+b", buffering=0) as file:
-        file.write(b"still ")
-        path.unlink()
-        assert not path.exists()
-        assert listing(place.path) == []
-        file.write(b"here")
-        assert os.pread(file.fileno(), 20, 0) == b"still here"
-        assert os.fstat(file.fileno()).st_size == 10
-        path.write_bytes(b"another")
-        assert os.fstat(file.fileno()).st_ino != path.stat().st_ino
-        assert os.pread(file.fileno(), 20, 0) == b"still here"
-    assert path.read_bytes() == b"another"
-
-
-@check()
-def growth_on_the_server_is_followed(place: Place) -> None:
-    """As `tail -f` does it: never anything but what was written, and all of it in the end."""
-    there, expected = place.behind / "log", pattern(50_000)
-    there.write_bytes(expected[:100])
-    with (place.path / "log").open("rb", buffering=0) as reading, there.open("ab", buffering=0) as writing:
-        assert os.pread(reading.fileno(), 1 << 17, 0) == expected[:100]
-        for end in (4097, 50_000):
-            writing.write(expected[there.stat().st_size : end])
-            eventually(
-                lambda end=end: _checked_size(reading.fileno(), expected) == end,  # type: ignore[misc]
-                place.lifetime + 5,
-                f"{end} bytes are seen",
-            )
-
-
-def _checked_size(handle: int, expected: bytes) -> int:
-    content = os.pread(handle, 1 << 17, 0)
-    assert content == expected[: len(content)]
-    os.fstat(handle)
-    return len(content)
-
-
-@check()
-def changes_on_the_server_are_seen_after_the_lifetime(place: Place) -> None:
-    """Of the same size, too; and by open files as well."""
-    path, there = place.path / "f", place.behind / "f"
-    there.write_bytes(b"one")
-    assert path.read_bytes() == b"one"
-    there.write_bytes(b"two")
-    assert path.read_bytes() == b"two"  # each open asks anew
-    there.write_bytes(b"three!")
-    eventually(lambda: path.read_bytes() == b"three!", place.lifetime + 2, "the new size is seen")
-
-
-@check()
-def a_file_removed_on_the_server_is_gone_after_the_lifetime(place: Place) -> None:
-    path = place.path / "f"
-    path.write_bytes(b"x")
-    assert path.stat().st_size == 1
-    (place.behind / "f").unlink()
-    eventually(lambda: not path.exists(), place.lifetime + 2, "the file is gone")
-    assert listing(place.path) == []
-    with fails(errno.ENOENT):
-        path.read_bytes()
-    path.write_bytes(b"new")
-    assert (place.behind / "f").read_bytes() == b"new"
-
-
-@check()
-def reading_what_was_removed_on_the_server_fails_by_name(place: Place) -> None:
-    """Within the lifetime, where the kernel still believes in the name."""
-    path = place.path / "f"
-    path.write_bytes(b"x")
-    path.stat()
-    (place.behind / "f").unlink()
-    with fails(errno.ENOENT, errno.ESTALE):
-        path.read_bytes()
-    with fails(errno.ENOENT, errno.ESTALE):
-        path.unlink()
-    assert listing(place.path) == []
-
-
-@check()
+@check(SYNC)
 def fsync_of_files_and_directories(place: Place) -> None:
     with (place.path / "f").open("wb") as file:
         file.write(pattern(100_000))
         file.flush()
         os.fsync(file.fileno())
+        assert (place.behind / "f").read_bytes() == pattern(100_000)
+        file.write(b"more")
+        file.flush()
         os.fdatasync(file.fileno())
+        assert (place.behind / "f").read_bytes() == pattern(100_000) + b"more"
     for path in (place.path / "f", place.path):
-        handle = os.open(path, os.O_RDONLY)
-        try:
+        with opened(path, os.O_RDONLY) as handle:
             os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
-@check()
-def maps_read(place: Place) -> None:
-    path, content = place.path / "f", pattern(1_000_003)
-    path.write_bytes(content)
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        assert mapped[999_000:] == content[999_000:]
-        assert mapped[:] == content
+@check(SYNC)
+def synchronous_writes_are_there_when_they_return(place: Place) -> None:
+    for flag in (os.O_SYNC, os.O_DSYNC):
+        with opened(place.path / "f", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | flag) as handle:
+            for number in range(1, 4):
+                assert os.write(handle, b"x" * 5_000) == 5_000
+                assert (place.behind / "f").read_bytes() == b"x" * 5_000 * number
 
 
-@check()
-def shared_maps_write(place: Place) -> None:
-    path = place.path / "f"
-    path.write_bytes(pattern(50_000))
-    expected = bytearray(pattern(50_000))
-    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
-        for offset in (0, 4095, 20_000, 49_990):
-            mapped[offset : offset + 10] = expected[offset : offset + 10] = b"0123456789"
-        mapped.flush()
-    assert path.read_bytes() == expected
-    assert (place.behind / "f").read_bytes() == expected
+AT_ONCE = "many files, and pieces of one file, written at once"
 
 
-@check()
-def maps_written_are_kept_without_msync(place: Place) -> None:
-    path = place.path / "f"
-    path.write_bytes(bytes(10_000))
-    handle = os.open(path, os.O_RDWR)
-    mapped = mmap.mmap(handle, 0)
-    os.close(handle)
-    mapped[5_000:5_007] = b"written"
-    mapped.close()
-    eventually(lambda: (place.behind / "f").read_bytes()[5_000:5_007] == b"written", 10, "the server has it")
-    assert path.read_bytes()[5_000:5_007] == b"written"
-
-
-@check()
+@check(AT_ONCE)
 def many_at_once(place: Place) -> None:
     def work(number: int) -> None:
         path, content = place.path / f"f{number}", pattern(number * 3001 % 300_000, seed=number)
@@ -388,7 +218,7 @@ def many_at_once(place: Place) -> None:
     assert listing(place.path) == sorted(f"g{number}" for number in range(0, 64, 2))
 
 
-@check()
+@check(AT_ONCE)
 def one_file_written_in_pieces_at_once(place: Place) -> None:
     path, content, piece = place.path / "f", pattern(3 << 20), 100_001
     path.touch()

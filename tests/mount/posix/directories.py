@@ -1,16 +1,18 @@
-"""Directories: made, removed, listed, and listed while they change."""
+"""Directories: made, removed, nested, worked in."""
 
 from __future__ import annotations
 
 import errno
 import os
 import subprocess
-import threading
 
-from tests.mount.posix import Place, check, fails, listing
+from tests.mount.posix import Place, check, fails, listing, opened
+from tests.mount.posix.actor import Actor
+
+MAKING = "mkdir and rmdir; ENOTEMPTY, EEXIST, ENOTDIR, EISDIR"
 
 
-@check()
+@check(MAKING)
 def mkdir_and_rmdir(place: Place) -> None:
     made = place.path / "d"
     made.mkdir()
@@ -26,11 +28,12 @@ def mkdir_and_rmdir(place: Place) -> None:
         made.rmdir()
     with fails(errno.ENOENT):
         (made / "e").mkdir()
-    made.mkdir()
+    os.mkdir(f"{made}/")
     assert listing(made) == []
+    os.rmdir(f"{made}/")
 
 
-@check()
+@check(MAKING)
 def files_are_no_directories(place: Place) -> None:
     path = place.path / "f"
     path.write_bytes(b"")
@@ -42,9 +45,13 @@ def files_are_no_directories(place: Place) -> None:
         path.rmdir()
     with fails(errno.ENOTDIR):
         os.listdir(path)
+    with fails(errno.ENOTDIR):
+        os.stat(f"{path}/")
+    with fails(errno.ENOTDIR):
+        os.stat(f"{path}/.")
 
 
-@check()
+@check(MAKING)
 def directories_are_no_files(place: Place) -> None:
     path = place.path / "d"
     path.mkdir()
@@ -57,7 +64,7 @@ def directories_are_no_files(place: Place) -> None:
     assert path.is_dir()
 
 
-@check()
+@check(MAKING)
 def rmdir_of_what_is_not_empty(place: Place) -> None:
     made = place.path / "d"
     made.mkdir()
@@ -76,149 +83,7 @@ def rmdir_of_what_is_not_empty(place: Place) -> None:
     made.rmdir()
 
 
-@check()
-def a_removed_directory_takes_nothing_in(place: Place) -> None:
-    made = place.path / "d"
-    made.mkdir()
-    handle = os.open(made, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        made.rmdir()
-        with fails(errno.ENOENT):
-            os.open("f", os.O_CREAT | os.O_WRONLY, dir_fd=handle)
-    finally:
-        os.close(handle)
-
-
-@check()
-def deep_trees(place: Place) -> None:
-    deep = place.path
-    for number in range(30):
-        deep = deep / f"level {number}"
-    deep.mkdir(parents=True)
-    (deep / "f").write_bytes(b"down here")
-    assert (place.behind / deep.relative_to(place.path) / "f").read_bytes() == b"down here"
-    assert subprocess.check_output(["find", str(place.path), "-type", "f"], text=True).strip() == str(deep / "f")
-
-
-@check()
-def every_entry_of_3000_once(place: Place) -> None:
-    names = {f"entry number {number:05} with a name of some length" for number in range(3000)}
-    directories = {name for name in names if name[13:18].endswith("7")}
-    for name in names:
-        if name in directories:
-            (place.behind / name).mkdir()
-        else:
-            (place.behind / name).touch()
-    with os.scandir(place.path) as entries:
-        found = [
-            (entry.name, entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False)) for entry in entries
-        ]
-    assert len(found) == 3000
-    assert {name for name, _, _ in found} == names
-    assert {name for name, is_dir, _ in found if is_dir} == directories
-    assert all(is_dir != is_file for _, is_dir, is_file in found)
-    assert len(os.listdir(place.path)) == 3000
-
-
-@check()
-def kinds_in_a_listing_are_those_of_stat(place: Place) -> None:
-    """By find(1), which prints `?`... where d_type is unknown it asks; so ask the kernel's way, `ls -U -p`."""
-    (place.path / "file").write_bytes(b"")
-    (place.path / "directory").mkdir()
-    shown = subprocess.check_output(["ls", "-1p", str(place.path)], text=True).splitlines()
-    assert shown == ["directory/", "file"]
-
-
-@check()
-def dot_and_dot_dot(place: Place) -> None:
-    inner = place.path / "inner"
-    inner.mkdir()
-    shown = subprocess.check_output(["ls", "-1aiU", str(inner)], text=True).split()
-    assert dict(zip(shown[1::2], map(int, shown[::2]), strict=True)) == {
-        ".": inner.stat().st_ino,
-        "..": place.path.stat().st_ino,
-    }
-    assert os.stat(f"{inner}/.").st_ino == inner.stat().st_ino
-    assert os.stat(f"{inner}/..").st_ino == place.path.stat().st_ino
-
-
-@check()
-def a_listing_goes_on_where_it_was_told_to(place: Place) -> None:
-    """telldir, seekdir and rewinddir of the C library, by way of a directory handle read twice."""
-    for number in range(300):
-        (place.behind / f"f{number}").touch()
-    handle = os.open(place.path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        first = os.listdir(handle)
-        (place.path / "more").touch()
-        again = os.listdir(handle)  # rewinds
-    finally:
-        os.close(handle)
-    assert len(first) == len(set(first)) == 300
-    assert sorted(again) == sorted([*first, "more"])
-
-
-@check()
-def listings_while_others_create_and_delete(place: Place) -> None:
-    """What is there all the time is in every listing, once."""
-    stable = {f"stable{number}" for number in range(400)}
-    for name in stable:
-        (place.behind / name).touch()
-    stop = threading.Event()
-    troubles: list[BaseException] = []
-
-    def churn() -> None:
-        number = 0
-        try:
-            while not stop.is_set():
-                number += 1
-                (place.path / f"mine{number}").touch()
-                (place.behind / f"theirs{number}").touch()
-                if number > 5:
-                    (place.path / f"mine{number - 5}").unlink()
-                    (place.behind / f"theirs{number - 5}").unlink()
-        except BaseException as error:
-            troubles.append(error)
-
-    churning = threading.Thread(target=churn)
-    churning.start()
-    try:
-        for _ in range(15):
-            found = os.listdir(place.path)
-            assert len(found) == len(set(found))
-            assert stable <= set(found)
-    finally:
-        stop.set()
-        churning.join(30)
-    assert not churning.is_alive()
-    assert troubles == []
-
-
-@check()
-def own_changes_show_at_once_in_a_listing(place: Place) -> None:
-    for number in range(20):
-        assert len(os.listdir(place.path)) == number
-        (place.path / f"f{number}").write_bytes(b"x" * number)
-        with os.scandir(place.path) as entries:
-            assert {entry.name: entry.stat().st_size for entry in entries}[f"f{number}"] == number
-    for number in range(20):
-        (place.path / f"f{number}").unlink()
-        assert len(os.listdir(place.path)) == 19 - number
-
-
-@check()
-def a_directory_left_and_made_anew_is_empty(place: Place) -> None:
-    made = place.path / "d"
-    for _ in range(3):
-        made.mkdir()
-        (made / "f").write_bytes(b"x")
-        assert listing(made) == ["f"]
-        (made / "f").unlink()
-        made.rmdir()
-        assert listing(place.path) == []
-
-
-@check()
+@check(MAKING)
 def a_name_changes_its_kind(place: Place) -> None:
     path = place.path / "x"
     path.write_bytes(b"file")
@@ -231,7 +96,111 @@ def a_name_changes_its_kind(place: Place) -> None:
     assert path.read_bytes() == b"file again"
 
 
-@check()
+@check(MAKING)
+def a_directory_left_and_made_anew_is_empty(place: Place) -> None:
+    made = place.path / "d"
+    for _ in range(3):
+        made.mkdir()
+        (made / "f").write_bytes(b"x")
+        assert listing(made) == ["f"]
+        (made / "f").unlink()
+        made.rmdir()
+        assert listing(place.path) == []
+
+
+REMOVED = "a directory removed while it is open, or worked in, is empty and takes nothing in"
+
+
+@check(REMOVED)
+def a_removed_directory_takes_nothing_in(place: Place) -> None:
+    made = place.path / "d"
+    made.mkdir()
+    with opened(made, os.O_RDONLY | os.O_DIRECTORY) as handle:
+        made.rmdir()
+        with fails(errno.ENOENT):
+            os.open("f", os.O_CREAT | os.O_WRONLY, dir_fd=handle)
+        with fails(errno.ENOENT):
+            os.mkdir("d", dir_fd=handle)
+        made.mkdir()
+        (made / "f").write_bytes(b"")
+        assert os.listdir(handle) == []
+
+
+@check(REMOVED)
+def a_removed_working_directory(place: Place) -> None:
+    made = place.path / "d"
+    made.mkdir()
+    with Actor() as other:
+        other.do("chdir", made)
+        made.rmdir()
+        assert other.do("listdir") == []
+        with fails(errno.ENOENT):
+            other.do("getcwd")
+        for call in (("mkdir", "d"), ("open", "f", os.O_CREAT | os.O_WRONLY), ("stat", "f")):
+            with fails(errno.ENOENT):
+                other.do(*call)
+        other.do("chdir", "..")
+        assert other.do("getcwd") == str(place.path)
+
+
+DOTS = "`.' and `..', in paths and listings"
+
+
+@check(DOTS)
+def dot_and_dot_dot(place: Place) -> None:
+    inner = place.path / "inner"
+    inner.mkdir()
+    assert _numbers_listed(inner) == {".": inner.stat().st_ino, "..": place.path.stat().st_ino}
+    assert os.stat(f"{inner}/.").st_ino == inner.stat().st_ino
+    assert os.stat(f"{inner}/..").st_ino == place.path.stat().st_ino
+
+
+@check(DOTS)
+def dot_dot_follows_a_move(place: Place) -> None:
+    inner, new = place.path / "inner", place.path / "new"
+    inner.mkdir()
+    new.mkdir()
+    with opened(inner, os.O_RDONLY) as handle:
+        inner.rename(new / "inner")
+        assert os.stat("..", dir_fd=handle).st_ino == new.stat().st_ino
+    assert os.stat(f"{new}/inner/..").st_ino == new.stat().st_ino
+    assert _numbers_listed(new / "inner")[".."] == new.stat().st_ino
+
+
+def _numbers_listed(path: object) -> dict[str, int]:
+    shown = subprocess.check_output(["ls", "-1aiU", str(path)], text=True).split()
+    return dict(zip(shown[1::2], map(int, shown[::2]), strict=True))
+
+
+@check(DOTS)
+def dots_are_not_made_or_removed(place: Place) -> None:
+    (place.path / "d").mkdir()
+    with fails(errno.EINVAL):
+        os.rmdir(f"{place.path}/d/.")
+    with fails(errno.ENOTEMPTY, errno.EINVAL):
+        os.rmdir(f"{place.path}/d/..")
+    with fails(errno.EEXIST):
+        os.mkdir(f"{place.path}/d/.")
+    with fails(errno.EBUSY):
+        os.rename(f"{place.path}/d/.", place.path / "e")
+    assert listing(place.path) == ["d"]
+
+
+@check("deep trees")
+def deep_trees(place: Place) -> None:
+    deep = place.path
+    for number in range(30):
+        deep = deep / f"level {number}"
+    deep.mkdir(parents=True)
+    (deep / "f").write_bytes(b"down here")
+    assert (place.behind / deep.relative_to(place.path) / "f").read_bytes() == b"down here"
+    assert subprocess.check_output(["find", str(place.path), "-type", "f"], text=True).strip() == str(deep / "f")
+
+
+WORKING = "the working directory (getcwd), also after a rename of a parent"
+
+
+@check(WORKING)
 def the_working_directory_is_known(place: Place) -> None:
     inner = place.path / "a" / "b"
     inner.mkdir(parents=True)
@@ -243,3 +212,30 @@ def the_working_directory_is_known(place: Place) -> None:
     moved = place.path / "moved"
     assert done.stdout.splitlines()[:2] == [str(inner), str(moved / "b")]
     assert (moved / "b" / "here").read_text() == "x\n"
+
+
+@check(WORKING)
+def numbers_stay_after_the_rename_of_a_parent(place: Place) -> None:
+    inner = place.path / "a" / "b"
+    inner.mkdir(parents=True)
+    (inner / "f").write_bytes(b"content")
+    numbers = [path.stat().st_ino for path in (inner.parent, inner, inner / "f")]
+    (place.path / "a").rename(place.path / "moved")
+    moved = place.path / "moved" / "b"
+    assert [path.stat().st_ino for path in (moved.parent, moved, moved / "f")] == numbers
+    assert {entry.name: entry.inode() for entry in os.scandir(moved)} == {"f": numbers[2]}
+
+
+@check("link counts of directories: 2 and one for each directory inside", nounix="1, whatever is inside")
+def directories_count_what_is_in_them(place: Place) -> None:
+    made = place.path / "d"
+    made.mkdir()
+    assert made.stat().st_nlink == 2
+    (made / "f").write_bytes(b"")
+    (made / "one").mkdir()
+    (made / "two").mkdir()
+    assert made.stat().st_nlink == 4
+    (made / "one").rename(place.path / "one")
+    assert made.stat().st_nlink == 3
+    (made / "two").rmdir()
+    assert made.stat().st_nlink == 2

@@ -76,7 +76,7 @@ def covered(found: list[tuple[int, int]], offset: int, size: int) -> bool:
 # --- copy_file_range
 
 
-@check()
+@check("copy_file_range")
 def ranges_are_copied(place: Place) -> None:
     content = pattern(2_500_000)
     (place.path / "source").write_bytes(content)
@@ -92,7 +92,7 @@ def ranges_are_copied(place: Place) -> None:
     assert (place.path / "target").read_bytes() == (place.behind / "target").read_bytes() == expected
 
 
-@check()
+@check("copy_file_range")
 def copies_end_with_their_source(place: Place) -> None:
     (place.path / "source").write_bytes(pattern(1000))
     with pair(place) as (source, target):
@@ -103,7 +103,7 @@ def copies_end_with_their_source(place: Place) -> None:
         assert os.pread(target, 1000, 0) == bytes(5) + pattern(1000)[900:]
 
 
-@check()
+@check("copy_file_range")
 def copies_move_the_positions(place: Place) -> None:
     (place.path / "source").write_bytes(b"0123456789")
     with pair(place) as (source, target):
@@ -114,7 +114,7 @@ def copies_move_the_positions(place: Place) -> None:
     assert (place.path / "target").read_bytes() == b"456789"
 
 
-@check()
+@check("copy_file_range")
 def copies_within_a_file(place: Place) -> None:
     with handle_of(place.path / "f") as handle:
         os.pwrite(handle, b"0123456789", 0)
@@ -126,7 +126,7 @@ def copies_within_a_file(place: Place) -> None:
     assert (place.path / "f").read_bytes() == b"0123401234" + bytes(10) + b"34"
 
 
-@check()
+@check("copy_file_range")
 def copies_want_handles_that_may(place: Place) -> None:
     path = place.path / "f"
     with (
@@ -146,7 +146,7 @@ def copies_want_handles_that_may(place: Place) -> None:
     assert path.read_bytes() == b"content"
 
 
-@check()
+@check("copy_file_range")
 def copies_are_seen_where_old_pages_were(place: Place) -> None:
     """Through a handle and a map that have the target's pages already, and only there."""
     old, new = b"o" * 100_000, pattern(50_000)
@@ -162,7 +162,7 @@ def copies_are_seen_where_old_pages_were(place: Place) -> None:
         assert os.pread(target, 3, 10_001) == b"map"
 
 
-@check()
+@check("copy_file_range")
 def copies_take_what_a_map_has_written(place: Place) -> None:
     (place.path / "source").write_bytes(bytes(20_000))
     with pair(place) as (source, target), mmap.mmap(source, 0) as mapped:
@@ -171,7 +171,7 @@ def copies_take_what_a_map_has_written(place: Place) -> None:
     assert (place.path / "target").read_bytes() == bytes(5_000) + b"written" + bytes(14_993)
 
 
-@check()
+@check("copy_file_range")
 def copies_keep_what_a_map_has_written_beside_them(place: Place) -> None:
     (place.path / "source").write_bytes(b"s" * 100)
     (place.path / "target").write_bytes(bytes(20_000))
@@ -184,7 +184,7 @@ def copies_keep_what_a_map_has_written_beside_them(place: Place) -> None:
     assert content[5_000:5_007] == b"written"
 
 
-@check()
+@check("copy_file_range")
 def copies_change_the_time(place: Place) -> None:
     (place.path / "source").write_bytes(b"x")
     (place.path / "target").touch()
@@ -200,7 +200,7 @@ def copies_change_the_time(place: Place) -> None:
 # --- data and holes
 
 
-@check()
+@check("data and holes (lseek)")
 def data_and_holes_of_a_full_file(place: Place) -> None:
     with handle_of(place.path / "f") as handle:
         os.pwrite(handle, pattern(100_000), 0)
@@ -217,7 +217,7 @@ def data_and_holes_of_a_full_file(place: Place) -> None:
             os.lseek(handle, 0, os.SEEK_DATA)
 
 
-@check()
+@check("data and holes (lseek)")
 def no_data_are_told_to_be_a_hole(place: Place) -> None:
     with handle_of(place.path / "f") as handle:
         os.ftruncate(handle, 3 << 20)
@@ -230,7 +230,7 @@ def no_data_are_told_to_be_a_hole(place: Place) -> None:
         assert all(last <= 3 << 20 for _, last in found)
 
 
-@check()
+@check("data and holes (lseek)")
 def what_a_map_wrote_into_a_hole_is_data(place: Place) -> None:
     with handle_of(place.path / "f") as handle:
         os.ftruncate(handle, 1 << 20)
@@ -242,7 +242,7 @@ def what_a_map_wrote_into_a_hole_is_data(place: Place) -> None:
 # --- space
 
 
-@check()
+@check("space (fallocate, posix_fallocate)")
 def space_is_kept(place: Place) -> None:
     with handle_of(place.path / "f") as handle:
         os.pwrite(handle, b"content", 0)
@@ -257,7 +257,7 @@ def space_is_kept(place: Place) -> None:
     assert (place.behind / "f").read_bytes() == b"content" + bytes((1 << 20) - 4)
 
 
-@check()
+@check("space (fallocate, posix_fallocate)")
 def space_in_a_hole_is_kept(place: Place) -> None:
     with handle_of(place.path / "f") as handle:
         os.ftruncate(handle, 1 << 20)
@@ -267,7 +267,7 @@ def space_in_a_hole_is_kept(place: Place) -> None:
     assert (place.path / "f").read_bytes() == bytes(500_000) + b"data" + bytes((1 << 20) - 500_004)
 
 
-@check()
+@check("space (fallocate, posix_fallocate)")
 def space_behind_a_gap(place: Place) -> None:
     with handle_of(place.path / "f") as handle:
         fallocate(handle, 0, 1 << 20, 1000)
@@ -277,7 +277,7 @@ def space_behind_a_gap(place: Place) -> None:
     assert (place.path / "f").read_bytes() == bytes((1 << 20) + 1000)
 
 
-@check()
+@check("space (fallocate, posix_fallocate)")
 def space_that_is_not_there(place: Place) -> None:
     with handle_of(place.path / "f") as handle:
         os.pwrite(handle, b"content", 0)
@@ -294,7 +294,7 @@ def space_that_is_not_there(place: Place) -> None:
     assert (place.path / "f").read_bytes() == b"content"
 
 
-@check()
+@check("space (fallocate, posix_fallocate)")
 def zeroed_ranges(place: Place) -> None:
     """Seen through a handle and a map that have the pages already."""
     content = pattern(200_000)
@@ -322,7 +322,7 @@ def punched(handle: int, offset: int, length: int) -> bool:
     return True
 
 
-@check()
+@check("space (fallocate, posix_fallocate)")
 def holes_are_punched_or_refused(place: Place) -> None:
     """smbd makes none over SMB1; then the file stays as it is."""
     content = pattern(200_000)
@@ -345,7 +345,7 @@ def aligned(content: bytes) -> mmap.mmap:
     return buffer
 
 
-@check()
+@check("O_DIRECT beside a map")
 def direct_io_and_maps_see_each_other(place: Place) -> None:
     (place.path / "f").write_bytes(bytes(20_480))
     with (

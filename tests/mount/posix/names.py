@@ -1,11 +1,14 @@
-"""Names of every kind come back as they went in."""
+"""Names of every kind come back as they went in, and paths may be long."""
 
 from __future__ import annotations
 
 import errno
 import os
+from contextlib import contextmanager
+from collections.abc import Iterator
+from pathlib import Path
 
-from tests.mount.posix import Place, check, fails, listing
+from tests.mount.posix import Place, check, fails, listing, opened
 
 ORDINARY = (
     "plain",
@@ -58,6 +61,10 @@ RESERVED = (
 """What a Windows server takes for something else, or not at all."""
 
 
+KINDS = "names in every script, with blanks and quotes"
+RESERVED_NAMES = 'names with : * ? " < > | \\ and control characters, or a dot or blank at the end'
+
+
 def _round_trip(place: Place, name: str) -> None:
     path = place.path / name
     content = f"content of {name!r}".encode()
@@ -80,19 +87,19 @@ def _round_trip(place: Place, name: str) -> None:
     assert not path.exists()
 
 
-@check()
+@check(KINDS)
 def ordinary_names(place: Place) -> None:
     for name in ORDINARY:
         _round_trip(place, name)
 
 
-@check()
+@check(RESERVED_NAMES)
 def reserved_names(place: Place) -> None:
     for name in RESERVED:
         _round_trip(place, name)
 
 
-@check()
+@check(RESERVED_NAMES)
 def all_names_at_once(place: Place) -> None:
     names = [*ORDINARY, *RESERVED]
     for name in names:
@@ -102,7 +109,7 @@ def all_names_at_once(place: Place) -> None:
         assert (place.path / name).read_bytes() == name.encode()
 
 
-@check()
+@check("these on the server's disk: as other clients have them (without extensions: mapposix)")
 def names_on_the_servers_disk(place: Place) -> None:
     """With UNIX extensions as they are, else reserved characters in the private range, as other clients have them."""
     for name in RESERVED:
@@ -115,7 +122,7 @@ def names_on_the_servers_disk(place: Place) -> None:
     assert listing(place.behind) == sorted(RESERVED if place.unix else mapped)
 
 
-@check()
+@check(KINDS)
 def ordinary_names_are_the_same_on_the_servers_disk(place: Place) -> None:
     names = [name for name in ORDINARY if not name.endswith(".")]
     for name in names:
@@ -123,7 +130,7 @@ def ordinary_names_are_the_same_on_the_servers_disk(place: Place) -> None:
     assert listing(place.behind) == sorted(names)
 
 
-@check()
+@check(KINDS)
 def names_made_on_the_server(place: Place) -> None:
     names = [name for name in ORDINARY if name != "..." and "~" not in name]
     for name in names:
@@ -133,14 +140,13 @@ def names_made_on_the_server(place: Place) -> None:
         assert (place.path / name).read_bytes() == name.encode()
 
 
-@check(unix=True)
+@check("names of DOS devices: con, aux.txt, nul", nounix="listed under made-up short names")
 def names_of_devices(place: Place) -> None:
-    """Without the UNIX extensions smbd lists them under made-up short names."""
     for name in ("con", "aux.txt", "nul", "com1"):
         _round_trip(place, name)
 
 
-@check()
+@check("names of 255 bytes; ENAMETOOLONG for more")
 def names_too_long(place: Place) -> None:
     for name in ("a" * 256, "日" * 86, "a" * 1000):
         with fails(errno.ENAMETOOLONG):
@@ -155,7 +161,7 @@ def names_too_long(place: Place) -> None:
     assert listing(place.path) == ["short"]
 
 
-@check()
+@check("names that are no UTF-8")
 def names_that_are_no_text(place: Place) -> None:
     """Bytes that are no UTF-8 come back, too."""
     for name in (b"\xff", b"caf\xe9", b"cut \xe6\x97", b"\x80\xfe and \xe6\x97\xa5"):
@@ -171,7 +177,7 @@ def names_that_are_no_text(place: Place) -> None:
         os.rmdir(path)
 
 
-@check()
+@check(KINDS)
 def names_that_look_alike_are_different(place: Place) -> None:
     """Different for every server: precomposed and combining, and what only full case folding takes for the same."""
     names = ("caf\u00e9", "cafe\u0301", "stra\u00dfe", "strasse", "\ufb01n", "fin", "\u212a", "k")
@@ -188,26 +194,53 @@ def names_that_look_alike_are_different(place: Place) -> None:
         assert (place.path / name).read_bytes() == name.encode()
 
 
-@check()
-def case(place: Place) -> None:
-    """Two files with the UNIX extensions; without, one that answers to both."""
+@check("names that differ in case only are different files", nounix="one file, found by either")
+def case_counts(place: Place) -> None:
     (place.path / "Name.Txt").write_bytes(b"first")
     assert listing(place.path) == ["Name.Txt"]
-    if not place.unix:
-        assert (place.path / "name.TXT").read_bytes() == b"first"
-        with fails(errno.EEXIST):
-            (place.path / "NAME.TXT").mkdir()
-        (place.path / "NAME.txt").unlink()
-        assert listing(place.path) == []
-        assert not (place.path / "Name.Txt").exists()
-        return
     assert not (place.path / "name.txt").exists()
     (place.path / "name.txt").write_bytes(b"second")
     assert (place.path / "Name.Txt").read_bytes() == b"first"
     assert listing(place.path) == ["Name.Txt", "name.txt"]
 
 
-@check()
+OTHER_CASE = "a name in another case finds the file, under one number; getcwd stays sane"
+POSIX_NAMES = "to POSIX another case is another name"
+
+
+@check(OTHER_CASE, unix="ENOENT, as POSIX wants it", share=POSIX_NAMES)
+def a_name_in_another_case_is_found(place: Place) -> None:
+    path, other = place.path / "Name.Txt", place.path / "name.TXT"
+    path.write_bytes(b"first")
+    assert other.read_bytes() == b"first"
+    assert other.stat().st_ino == path.stat().st_ino
+    assert other.stat().st_nlink == 1
+    other.write_bytes(b"longer")
+    assert (path.read_bytes(), path.stat().st_size) == (b"longer", 6)
+    assert listing(place.path) == ["Name.Txt"]
+    with fails(errno.EEXIST):
+        other.mkdir()
+    with fails(errno.EEXIST):
+        os.open(other, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    (place.path / "NAME.txt").unlink()
+    assert listing(place.path) == []
+    assert not path.exists()
+
+
+@check(OTHER_CASE, unix="ENOENT, as POSIX wants it", share=POSIX_NAMES)
+def a_working_directory_in_another_case(place: Place) -> None:
+    (place.path / "Dir" / "Sub").mkdir(parents=True)
+    with working_in(place.path / "DIR" / "sub"):
+        assert os.getcwd().lower() == str(place.path / "Dir" / "Sub").lower()
+        assert os.stat(os.getcwd()).st_ino == os.stat(".").st_ino == (place.path / "Dir" / "Sub").stat().st_ino
+        Path("f").write_bytes(b"x")
+        (place.path / "dir").rename(place.path / "Elsewhere")
+        assert os.getcwd().lower() == str(place.path / "Elsewhere" / "Sub").lower()
+        assert Path("F").read_bytes() == b"x"
+    assert listing(place.path / "Elsewhere" / "Sub") == ["f"]
+
+
+@check(RESERVED_NAMES)
 def wildcards_stand_for_themselves(place: Place) -> None:
     for name in ("abc", "a?c", "a*", "*", "?", "a<c", 'a"c', "a>c"):
         assert not (place.path / name).exists()
@@ -221,3 +254,62 @@ def wildcards_stand_for_themselves(place: Place) -> None:
     with fails(errno.ENOENT):
         (place.path / "a?").stat()
     assert (place.path / "a?c").read_bytes() == b"a?c"
+
+
+@contextmanager
+def working_in(path: Path) -> Iterator[None]:
+    """With this working directory."""
+    with opened(Path("."), os.O_RDONLY) as before:
+        os.chdir(path)
+        try:
+            yield
+        finally:
+            os.fchdir(before)
+
+
+PATHS = "paths of 4,000 bytes; ENAMETOOLONG from 4,096 on"
+
+
+@check(PATHS)
+def paths_of_4000_bytes(place: Place) -> None:
+    """In names of 199 bytes; of characters of three bytes each, too."""
+    for number, letter in enumerate(("d", "日")):
+        names = [letter * (199 // len(letter.encode()))] * 19
+        with working_in(place.path):
+            os.mkdir(str(number))
+            os.chdir(str(number))
+            for name in names:
+                os.mkdir(name)
+                os.chdir(name)
+            os.chdir(place.path / str(number))
+            below = "/".join([*names, "f" * 180])
+            Path(below).write_bytes(b"deep")
+            assert Path(below).read_bytes() == b"deep"
+            os.rename(below, f"{below}2")
+            assert Path(f"{below}2").stat().st_size == 4
+            assert os.listdir(os.path.dirname(below)) == ["f" * 180 + "2"]
+            with opened(Path(f"{below}2"), os.O_RDWR) as handle:
+                os.unlink(f"{below}2")
+                assert os.pread(handle, 10, 0) == b"deep"
+
+
+@check(PATHS)
+def paths_too_long(place: Place) -> None:
+    (place.path / "d").mkdir()
+    with working_in(place.path):
+        fitting, too_long = "./" * 2047 + "d", "./" * 2047 + "dd"
+        assert (len(fitting), len(too_long)) == (4095, 4096)
+        assert os.path.isdir(fitting)
+        for call in (os.stat, os.mkdir, os.rmdir, os.unlink, os.listdir):
+            with fails(errno.ENAMETOOLONG):
+                call(too_long)
+
+
+@check("trees deeper than any path can say", unix="ENAMETOOLONG", nounix="ENAMETOOLONG")
+def deeper_than_any_path(place: Place) -> None:
+    with working_in(place.path):
+        for _ in range(25):
+            os.mkdir("d" * 199)
+            os.chdir("d" * 199)
+        Path("f").write_bytes(b"deep")
+        assert os.listdir() == ["f"]

@@ -8,7 +8,7 @@ import os
 from tests.mount.posix import Place, check, fails
 
 
-@check()
+@check("files too large are refused (EFBIG)", share="how large a file may be is the file system's own business")
 def a_file_that_would_be_too_large_is_refused(place: Place) -> None:
     """stress-ng's fsize. The largest file of NTFS, and of smbd, has 64 KiB less than 16 TiB."""
     path = place.path / "f"

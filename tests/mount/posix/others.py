@@ -1,0 +1,101 @@
+"""Who sees what when: files that are changed on the server, by others, while the mount knows something of them."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from tests.mount.posix import Place, check, fails, listing, pattern
+from tests.mount.posix.data import SIZES
+from tests.support.processes import eventually
+
+SEEN = "contents written by others are read at the next open"
+SOON = "sizes, times and names changed by others show after actimeo="
+
+
+@check(SEEN)
+def contents_written_on_the_server_are_read(place: Place) -> None:
+    for size in SIZES:
+        (place.behind / f"size{size}").write_bytes(pattern(size, seed=1))
+    for size in SIZES:
+        assert (place.path / f"size{size}").read_bytes() == pattern(size, seed=1)
+
+
+@check(SEEN)
+def changes_on_the_server_are_seen_after_the_lifetime(place: Place) -> None:
+    """Of the same size, too; and by open files as well."""
+    path, there = place.path / "f", place.behind / "f"
+    there.write_bytes(b"one")
+    assert path.read_bytes() == b"one"
+    there.write_bytes(b"two")
+    assert path.read_bytes() == b"two"  # each open asks anew
+    there.write_bytes(b"three!")
+    eventually(lambda: path.read_bytes() == b"three!", place.lifetime + 2, "the new size is seen")
+
+
+@check(SOON)
+def growth_on_the_server_is_followed(place: Place) -> None:
+    """As `tail -f` does it: never anything but what was written, and all of it in the end."""
+    there, expected = place.behind / "log", pattern(50_000)
+    there.write_bytes(expected[:100])
+    with (place.path / "log").open("rb", buffering=0) as reading, there.open("ab", buffering=0) as writing:
+        assert os.pread(reading.fileno(), 1 << 17, 0) == expected[:100]
+        for end in (4097, 50_000):
+            writing.write(expected[there.stat().st_size : end])
+            eventually(
+                lambda end=end: _checked_size(reading.fileno(), expected) == end,  # type: ignore[misc]
+                place.lifetime + 5,
+                f"{end} bytes are seen",
+            )
+
+
+def _checked_size(handle: int, expected: bytes) -> int:
+    content = os.pread(handle, 1 << 17, 0)
+    assert content == expected[: len(content)]
+    os.fstat(handle)
+    return len(content)
+
+
+@check(SOON)
+def a_file_removed_on_the_server_is_gone_after_the_lifetime(place: Place) -> None:
+    path = place.path / "f"
+    path.write_bytes(b"x")
+    assert path.stat().st_size == 1
+    (place.behind / "f").unlink()
+    eventually(lambda: not path.exists(), place.lifetime + 2, "the file is gone")
+    assert listing(place.path) == []
+    with fails(errno.ENOENT):
+        path.read_bytes()
+    path.write_bytes(b"new")
+    assert (place.behind / "f").read_bytes() == b"new"
+
+
+@check(SOON)
+def reading_what_was_removed_on_the_server_fails_by_name(place: Place) -> None:
+    """Within the lifetime, where the kernel still believes in the name."""
+    path = place.path / "f"
+    path.write_bytes(b"x")
+    path.stat()
+    (place.behind / "f").unlink()
+    with fails(errno.ENOENT, errno.ESTALE):
+        path.read_bytes()
+    with fails(errno.ENOENT, errno.ESTALE):
+        path.unlink()
+    assert listing(place.path) == []
+
+
+@check("names that others took a moment ago are in the way (O_EXCL, mkdir, rename)")
+def what_another_made_a_moment_ago_is_in_the_way(place: Place) -> None:
+    """The mount believes that the names are free."""
+    for name in ("file", "directory"):
+        assert not (place.path / name).exists()
+    assert listing(place.path) == []
+    (place.behind / "file").write_bytes(b"theirs")
+    (place.behind / "directory").mkdir()
+    with fails(errno.EEXIST):
+        os.open(place.path / "file", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    with fails(errno.EEXIST):
+        (place.path / "directory").mkdir()
+    with fails(errno.EISDIR):
+        os.open(place.path / "directory", os.O_CREAT | os.O_WRONLY)
+    assert (place.path / "file").read_bytes() == b"theirs"
