@@ -73,9 +73,7 @@ class Check:
 CHECKS: list[Check] = []
 
 
-def check(
-    topic: str, *, unix: str = "", nounix: str = "", share: str = "", root: bool = False
-) -> Callable[[Run], Run]:
+def check(topic: str, *, unix: str = "", nounix: str = "", share: str = "", root: bool = False) -> Callable[[Run], Run]:
     """Enter a function into CHECKS.
 
     `topic`: its row in the man page's table, which several checks may share. `unix`, `nounix`: for a check that does

@@ -74,7 +74,7 @@ def nothing_is_changed_where_all_is_read_only(place: Place) -> None:
             (os.setxattr, (file, "user.a", b"x")),
         ):
             with fails(errno.EROFS):
-                call(*arguments)  # type: ignore[operator]
+                call(*arguments)
         assert not os.access(file, os.W_OK)
         assert file.read_bytes() == before
         assert sorted(os.listdir(there)) == ["d", "f"]
@@ -114,7 +114,7 @@ def a_running_program_is_not_written(place: Place) -> None:
     subprocess.run([str(place.path / "old"), "0"], check=True, timeout=30)
 
 
-class _running:  # noqa: N801 - reads as a phrase
+class _running:
     """The program sleeps, for as long as the block runs."""
 
     def __init__(self, program: Path) -> None:
