@@ -15,11 +15,15 @@ from smbfuse.client.sizes import pieces
 from smbfuse.errors import ConnectionLost, RemoteProtocolError, SmbfuseError
 from smbfuse.ntstatus import STATUS_END_OF_FILE, is_error
 from smbfuse.wire.const import (
+    BREAK_TO_LEVEL_II,
+    BREAK_TO_NONE,
     CAP_LARGE_FILES,
     LOCKING_ANDX_LARGE_FILES,
     LOCKING_ANDX_OPLOCK_RELEASE,
     LOCKING_ANDX_READ_WRITE_LOCK,
     LOCKING_ANDX_SHARED_LOCK,
+    OPLOCK_LEVEL_II,
+    OPLOCK_NONE,
     POSIX_LOCK_FLAG_WAIT,
     POSIX_LOCK_TYPE_UNLOCK,
 )
@@ -118,6 +122,12 @@ class OpenFile:
     tree: Tree
     fid: int
     path: str
+    oplock: int = OPLOCK_NONE
+    """What the server has granted, and not taken back yet; changed by whoever answers breaks."""
+    breaking: int | None = None
+    """The level to which the server wants the oplock broken, from its notice until the answer."""
+    on_break: Callable[[], None] | None = None
+    """Told of a break's notice, by the reader: not to wait. Without it nothing is kept, and breaks settled at once."""
     created: bool = False
     """Whether the open made the file."""
     closed: bool = False
@@ -377,10 +387,31 @@ class OpenFile:
         """Close in the background: for the end of a longer operation, whose own outcome is what counts."""
         self.tree.session.connection.spawn(self.close)
 
-    def acknowledge_break(self, level: int) -> None:
-        """Give the oplock back, down to `level`. There is no answer. [MS-CIFS] 3.2.5.42."""
-        body = LockingAndXRequest(fid=self.fid, lock_type=LOCKING_ANDX_OPLOCK_RELEASE, new_oplock_level=level)
-        self.tree.session.connection.send_unanswered(body, tid=self.tree.tid, uid=self.tree.session.uid)
+    # --- the oplock
+
+    def broken(self, level: int) -> None:
+        """The server's notice: of the oplock remains `level` (OPLOCK_NONE, OPLOCK_LEVEL_II). [MS-CIFS] 3.2.5.42."""
+        if self.oplock in (OPLOCK_NONE, level):
+            return
+        self.breaking = level if self.breaking is None else min(self.breaking, level)
+        if self.on_break is not None:
+            self.on_break()
+        else:
+            self.settle_break()
+
+    def settle_break(self) -> None:
+        """What the oplock protected is written and forgotten: give it back, as far as the server wants it.
+
+        There is no answer to that. Of level II nothing is given back: the server only tells that it is gone.
+        """
+        level, self.breaking = self.breaking, None
+        if level is None or self.closed:
+            return
+        held, self.oplock = self.oplock, level
+        if held != OPLOCK_LEVEL_II:
+            wanted = BREAK_TO_LEVEL_II if level == OPLOCK_LEVEL_II else BREAK_TO_NONE
+            body = LockingAndXRequest(fid=self.fid, lock_type=LOCKING_ANDX_OPLOCK_RELEASE, new_oplock_level=wanted)
+            self.tree.session.connection.send_unanswered(body, tid=self.tree.tid, uid=self.tree.session.uid)
 
 
 async def _all(work: Callable[..., Awaitable[None]], arguments: list[tuple[int, ...]]) -> None:

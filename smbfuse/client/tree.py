@@ -18,12 +18,21 @@ from smbfuse.ntstatus import is_error
 from smbfuse.proto.reassembly import Transaction, slices
 from smbfuse.wire import trans2
 from smbfuse.wire.const import (
+    BREAK_TO_LEVEL_II,
     FILE_SHARE_DELETE,
     FILE_SHARE_READ,
     FILE_SHARE_WRITE,
     NT_CREATE_REQUEST_EXTENDED_RESPONSE,
+    NT_CREATE_REQUEST_OPBATCH,
+    NT_CREATE_REQUEST_OPLOCK,
+    OPLOCK_BATCH,
+    OPLOCK_EXCLUSIVE,
+    OPLOCK_LEVEL_II,
+    OPLOCK_NONE,
     SMB_FLAGS2_REPARSE_PATH,
     SMB_NT_RENAME_SET_LINK_INFO,
+    SMB_REQUEST_BATCH_OPLOCK,
+    SMB_REQUEST_OPLOCK,
     SMB_UNIQUE_FILE_NAME,
     TREE_CONNECT_ANDX_EXTENDED_RESPONSE,
 )
@@ -62,6 +71,18 @@ MAX_DATA: Final = 0xFF00
 SEARCH_ALL: Final = 0x0016
 """Search attributes that leave nothing out: hidden, system, directory. [MS-CIFS] 2.2.1.2.4."""
 _TRANS2_OVERHEAD: Final = 32 + 1 + 2 * 15 + 2 + 3 + 8
+
+
+_OPLOCK_FLAGS: Final = {
+    OPLOCK_NONE: 0,
+    OPLOCK_EXCLUSIVE: NT_CREATE_REQUEST_OPLOCK,
+    OPLOCK_BATCH: NT_CREATE_REQUEST_OPLOCK | NT_CREATE_REQUEST_OPBATCH,
+}
+_POSIX_OPLOCK_FLAGS: Final = {
+    OPLOCK_NONE: 0,
+    OPLOCK_EXCLUSIVE: SMB_REQUEST_OPLOCK,
+    OPLOCK_BATCH: SMB_REQUEST_OPLOCK | SMB_REQUEST_BATCH_OPLOCK,
+}
 
 
 class ServerPath(NamedTuple):
@@ -197,11 +218,15 @@ class Tree:
         options: int = 0,
         attributes: int = 0,
         share: int = SHARE_ALL,
+        oplock: int = OPLOCK_NONE,
     ) -> tuple[OpenFile, NtCreateAndXResponse | NtCreateAndXExtendedResponse]:
-        """SMB_COM_NT_CREATE_ANDX: open, or create, and say what was found. [MS-CIFS] 2.2.4.64."""
+        """SMB_COM_NT_CREATE_ANDX: open, or create, and say what was found. [MS-CIFS] 2.2.4.64.
+
+        `oplock` is asked for (OPLOCK_EXCLUSIVE, OPLOCK_BATCH); what was granted stands in the OpenFile.
+        """
         request = NtCreateAndXRequest(
             name_length=len(UNICODE.encode(path.text)),
-            flags=NT_CREATE_REQUEST_EXTENDED_RESPONSE,
+            flags=NT_CREATE_REQUEST_EXTENDED_RESPONSE | _OPLOCK_FLAGS[self.oplock_to_ask(oplock)],
             desired_access=access,
             ext_file_attributes=attributes,
             share_access=share,
@@ -212,15 +237,19 @@ class Tree:
         response = await self.request(request, flags2=path.flags2, on_late=self._close_late)
         response.check(path.text)
         answer = _create_answer(response)
-        return self.opened(answer.fid, path), answer
+        return self.opened(answer.fid, path, answer.oplock_level), answer
 
-    def opened(self, fid: int, path: ServerPath) -> OpenFile:
-        """Keep account of a FID that the server gave out, however it was asked for."""
-        file = OpenFile(self, fid, path.text)
+    def oplock_to_ask(self, wanted: int) -> int:
+        """None where the server takes one request at a time: its break would wait behind what waits for the break."""
+        return wanted if self.session.limits.max_mpx_count > 1 else OPLOCK_NONE
+
+    def opened(self, fid: int, path: ServerPath, oplock: int = OPLOCK_NONE) -> OpenFile:
+        """Keep account of a FID that the server gave out with this oplock, however it was asked for."""
+        file = OpenFile(self, fid, path.text, oplock)
         self.opens[fid] = file
         level = self._early_breaks.pop(fid, None)
         if level is not None:
-            file.acknowledge_break(level)
+            file.broken(level)
         return file
 
     def _close_late(self, response: Response) -> None:
@@ -230,17 +259,18 @@ class Tree:
             self.session.connection.spawn(late.close)
 
     def _broken(self, event: OplockBreak) -> None:
-        """The server takes an oplock back. We ask for none yet; one given all the same is given back at once.
+        """The server takes an oplock back, perhaps before the answer to the open that got the oplock is here.
 
-        The break may be here before the answer to the open that got the oplock.
+        Of a FID that we have just closed the break crosses with the close, which answers it.
         """
         if event.tid != self.tid:
             return
+        level = OPLOCK_LEVEL_II if event.level == BREAK_TO_LEVEL_II else OPLOCK_NONE
         file = self.opens.get(event.fid)
         if file is not None:
-            file.acknowledge_break(event.level)
+            file.broken(level)
         elif len(self._early_breaks) < self.session.limits.max_mpx_count:
-            self._early_breaks[event.fid] = event.level
+            self._early_breaks[event.fid] = level
 
     # --- asking
 
@@ -266,10 +296,13 @@ class Tree:
 
     # --- changing
 
-    async def posix_open(self, path: ServerPath, flags: int, permissions: int = 0) -> PosixOpenResponse:
-        """Open, create or make a directory by the UNIX extensions, and get its FileUnixBasic."""
+    async def posix_open(
+        self, path: ServerPath, flags: int, permissions: int = 0, oplock: int = OPLOCK_NONE
+    ) -> PosixOpenResponse:
+        """Open, create or make a directory by the UNIX extensions, and get its FileUnixBasic. `oplock` as `create`."""
         parameters = trans2.SetPathParameters(information_level=PosixOpenRequest.LEVEL, file_name=path.text)
-        data = PosixOpenRequest(open_flags=flags, permissions=permissions).pack()
+        asked = _POSIX_OPLOCK_FLAGS[self.oplock_to_ask(oplock)]
+        data = PosixOpenRequest(oplock_flags=asked, open_flags=flags, permissions=permissions).pack()
         response = await self.trans2(
             parameters, data, max_data=1024, flags2=path.flags2, on_late=self._close_late_posix
         )

@@ -175,6 +175,10 @@ SEC_DELEGATE: Final = 3
 SMB_SECURITY_CONTEXT_TRACKING: Final = 0x01
 SMB_SECURITY_EFFECTIVE_ONLY: Final = 0x02
 
+# oplock_flags of an open of the UNIX extensions, whose answer has an OplockLevel too
+SMB_REQUEST_OPLOCK: Final = 0x0002
+SMB_REQUEST_BATCH_OPLOCK: Final = 0x0004
+
 # OplockLevel of an open's response
 OPLOCK_NONE: Final = 0
 OPLOCK_EXCLUSIVE: Final = 1

@@ -131,9 +131,9 @@ async def open_for_batch(tree: Tree) -> int:
             file_name="\\hello.txt",
         )
     )
-    fid = response.body(NtCreateAndXResponse).fid
-    tree.opened(fid, HELLO)
-    return fid
+    answer = response.body(NtCreateAndXResponse)
+    tree.opened(answer.fid, HELLO, answer.oplock_level)
+    return answer.fid
 
 
 @pytest.mark.parametrize("level", [0, 1])
