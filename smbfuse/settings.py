@@ -89,6 +89,9 @@ class MountSettings:
     default_permissions: bool = True
     actimeo: float = 1.0
     """Seconds for which attributes and names may be served from cache where the server promises nothing."""
+    cache: str = "strict"
+    """What of a file's data may be kept: "strict": what an oplock covers; "loose": all until the file is seen to have
+    changed; "none": nothing."""
     user_xattr: bool = True
     """Show extended attributes and streams of the server as `user.` xattrs."""
     acl: bool | None = None

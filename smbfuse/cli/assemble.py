@@ -92,6 +92,7 @@ def mount_settings(source: str, mountpoint: str, unc: Unc, choices: Choices, cal
             dynperm=choices.dynperm,
             serverino=choices.serverino,
             brl=choices.brl,
+            cache=choices.cache,
             reserved=choices.reserved,
         ),
     )

@@ -55,6 +55,7 @@ class Choices:
     actimeo: float | None = None
     acl: bool | None = None
     brl: bool | None = None
+    cache: str | None = None
     rsize: int | None = None
     wsize: int | None = None
     echo_interval: float | None = None
@@ -209,6 +210,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _flag("rw", "read_only", "read and write (default)", sets=False),
     _option("actimeo", values.ACTIMEO, "actimeo", "keep attributes and names this long (default 1, at most 60)"),
     _flag("noac", "actimeo", "the same as actimeo=0", sets=0.0),
+    _option("cache", values.CACHE, "cache", "what to keep of data: strict (what an oplock covers), loose, none"),
     _flag("brl", "brl", "byte-range locks keep other machines out as well (default)"),
     _flag("nobrl nolock", "brl", "byte-range locks hold on this machine only", sets=False),
     _option("rsize", values.IO_SIZE, "rsize", "most bytes in one read request (default: as negotiated)"),
@@ -249,7 +251,6 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _ignore("max_channels compress min_enc_offload esize rootfs noposixpaths posixpaths nosparse"),
     # what later versions bring, harmless to be without
     _warn("iocharset", "has no effect: names are always UTF-8 here", silent="utf8 utf-8 UTF-8"),
-    _warn("cache", "has no effect yet: files behave as with cache=strict", silent="strict"),
     _warn("ignore_signature signloosely", "has no effect: signatures are always checked"),
     _warn("domainauto", f"{_LATER}: give domain= if the server wants one"),
     _warn("cruid", "has no effect: it belongs to Kerberos"),

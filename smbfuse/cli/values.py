@@ -204,6 +204,16 @@ def _dialect(text: str) -> str:
     return text
 
 
+CACHE_POLICIES: Final = {"strict": "strict", "loose": "loose", "none": "none", "singleclient": "loose"}
+
+
+def _cache(text: str) -> str:
+    try:
+        return CACHE_POLICIES[text]
+    except KeyError:
+        raise ValueError from None
+
+
 def _path(text: str) -> str:
     if not text or "\0" in text:
         raise ValueError
@@ -225,6 +235,7 @@ USER = Value("USER", _user_id, "a user's name or number")
 GROUP = Value("GROUP", _group_id, "a group's name or number")
 MODE = Value("MODE", _mode, "an octal mode such as 0644")
 ACTIMEO = Value("SECONDS", _actimeo, f"seconds from 0 to {ACTIMEO_CEILING}")
+CACHE = Value("POLICY", _cache, f"one of {', '.join(CACHE_POLICIES)}")
 ECHO = Value("SECONDS", seconds(1, 600), "seconds from 1 to 600")
 REQUEST_TIMEOUT = Value("SECONDS", seconds(5, 600), "seconds from 5 to 600")
 IO_SIZE = Value("BYTES", whole(512, 16 << 20), "bytes from 512 to 16777216")

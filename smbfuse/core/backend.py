@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from smbfuse.client.tree import ServerPath
 from smbfuse.core.attrs import ANYBODY, Owner
 from smbfuse.core.names import NameStyle, is_snapshot
+from smbfuse.wire.const import OPLOCK_NONE
 
 if TYPE_CHECKING:
     from smbfuse.client.openfile import OpenFile
@@ -52,6 +53,19 @@ class Change:
             atime_now=False,
             mtime_now=False,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Creation:
+    """How a file is made, or opened if it is there and need not be new."""
+
+    permissions: int
+    exclusive: bool = False
+    """Whether it must be new."""
+    truncate: bool = False
+    owner: Owner = ANYBODY
+    oplock: int = OPLOCK_NONE
+    """What is asked for: OPLOCK_BATCH, ..."""
 
 
 class Space(NamedTuple):
@@ -98,18 +112,11 @@ class Backend(Protocol):
 
     def list(self, path: ServerPath) -> Pages: ...
 
-    async def open(self, path: ServerPath, read: bool, write: bool) -> OpenFile: ...
-
-    async def create(
-        self,
-        path: ServerPath,
-        read: bool,
-        write: bool,
-        permissions: int,
-        exclusive: bool,
-        truncate: bool,
-        owner: Owner = ANYBODY,
+    async def open(
+        self, path: ServerPath, read: bool, write: bool, oplock: int = OPLOCK_NONE
     ) -> tuple[OpenFile, Attributes]: ...
+
+    async def create(self, path: ServerPath, read: bool, write: bool, new: Creation) -> tuple[OpenFile, Attributes]: ...
 
     async def change(
         self, path: ServerPath, file: OpenFile | None, change: Change, before: Attributes | None

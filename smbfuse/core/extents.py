@@ -69,9 +69,10 @@ class ExtentCalls(LockCalls):
         handle = self.handles.file(handle_number)
         if whence not in (os.SEEK_DATA, os.SEEK_HOLE):
             raise OSError(errno.EINVAL, "only data and holes are looked for here")
+        await self.write_back(handle.inode)
         if any(other.write for other in self.handles.of(handle.inode)):
             # What was written through a map is not at the server before the kernel lets go of the page.
-            await self.drop_pages(handle.inode.number)
+            await self.kernel.forget_data(handle.inode.number)
         attrs = await self._refresh(handle.inode)
         if not 0 <= offset < attrs.size:
             raise OSError(errno.ENXIO, "behind the end of the file")
@@ -109,6 +110,8 @@ class ExtentCalls(LockCalls):
         async def write(start: int, data: Buffer) -> None:
             await self.write_by_fid(target, target_offset + start, data)
 
+        for inode in (source.inode, target.inode):
+            await self.write_back(inode)
         copy = Copy(read, write, length, self._block)
         try:
             async with self._changing(target.inode):
@@ -135,6 +138,7 @@ class ExtentCalls(LockCalls):
         step = self._steps.get(mode)
         if step is None:
             raise OSError(errno.EOPNOTSUPP, "no such mode")
+        await self.write_back(handle.inode)
         attrs = await self._refresh(handle.inode)
         await step(handle, attrs, offset, offset + length)
 
@@ -219,7 +223,7 @@ class ExtentCalls(LockCalls):
         finally:
             self.wrote(inode)
             if not whole:
-                await self.change(partial(self.drop_pages, inode.number))
+                await self.change(partial(self.kernel.forget_data, inode.number))
 
     def wrote(self, inode: Inode) -> None:
         """Account for data or a size just changed, or perhaps changed."""

@@ -1,21 +1,28 @@
 """Open files: create, read, write, flush, close. The rest of the file system is `vfs.py`.
 
-As long as no oplock is held nothing of a file's data stays here: a read goes to the server, a write is there when it
-returns. So fsync has the server's disk left to ask for, and close nothing.
+Data that were read stay in the kernel's page cache as long as an oplock covers them (`oplocks.py`), and writes may wait
+under an exclusive one (`writeback.py`), until close(2) or fsync(2) at the latest.
 """
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import stat
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import trio
 
 from smbfuse.core.anycase import AnyCase
 from smbfuse.core.attrs import ANYBODY, Owner
-from smbfuse.core.backend import Change
+from smbfuse.core.backend import Change, Creation
 from smbfuse.core.extents import ExtentCalls
 from smbfuse.core.handles import FileHandle
+from smbfuse.core.oplocks import Oplocks, keeps_fid, keeps_reads, keeps_writes
 from smbfuse.core.vfs import Entry, system_call
+from smbfuse.core.writeback import WriteBack
 from smbfuse.core.xattrs import XattrCalls
 from smbfuse.errors import StatusError
 from smbfuse.ntstatus import STATUS_ACCESS_DENIED, STATUS_MEDIA_WRITE_PROTECTED
@@ -29,28 +36,71 @@ if TYPE_CHECKING:
     from smbfuse.wire.codec import Buffer
 
 
+log: Final = logging.getLogger(__name__)
+
+
 def _modes(flags: int) -> tuple[bool, bool]:
     """(read, write) of open(2)'s flags."""
     mode = flags & os.O_ACCMODE
     return mode != os.O_WRONLY, mode != os.O_RDONLY
 
 
+MAX_IDLE: Final = 128
+"""FIDs kept open for files that no program has open: servers have some thousands in all."""
+IDLE_TIME: Final = 10.0
+"""Seconds for which they are kept."""
+FAR: Final = 1 << 40
+"""Bytes into a file from where on only the server knows whether there can be any: such writes do not wait."""
+UNCOVERED_TIME: Final = 0.02
+"""Seconds for which the kernel may keep what it read of a file that another machine writes."""
+
+
+class Opened(NamedTuple):
+    """A handle's number, and what the kernel may do with the file's pages."""
+
+    number: int
+    keep_pages: bool
+    """Whether those that are there are good."""
+    direct: bool
+    """Whether there are to be none."""
+
+
 class FileSystem(AnyCase, XattrCalls, ExtentCalls):
     """A mounted share with its open files."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Vfs's own
+        super().__init__(*args, **kwargs)
+        self.writes = WriteBack(self._settler, self._send, lambda: self.backend.tree.sizes.write)
+        self.oplocks = Oplocks(self.opens, self._settler, self.writes.write_back, self._forget)
+        self.opens.may_idle = self._may_idle
+        self._reaping = False
+        self._dropping: set[Inode] = set()
+
     @system_call
-    async def open(self, number: int, flags: int) -> int:
-        """Open a file that is there; returns a handle number. O_TRUNC may come with it."""
+    async def open(self, number: int, flags: int) -> Opened:
+        """Open a file that is there. O_TRUNC may come with it."""
         inode = self.inodes.get(number)
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
             self.check_writable(inode)
         if flags & os.O_TRUNC:
-            return await self.change(lambda: self._open_truncated(inode, flags), undo=self._unwanted_handle)
-        return await self._open(inode, flags)
+            handle = await self.change(lambda: self._open_truncated(inode, flags), undo=self._unwanted_handle)
+        else:
+            handle = await self._open(inode, flags)
+        return self._opened(inode, handle)
+
+    def _opened(self, inode: Inode, handle: int) -> Opened:
+        """Under an oplock pages outlive the open file, if they were read under it; else the kernel drops them now."""
+        loose = self.cache_mode == "loose" or inode.snapshot
+        holds = loose or self.oplocks.keeps_reads(inode)
+        keep, inode.pages_hold = inode.pages_hold and holds, holds
+        return Opened(handle, keep, self.cache_mode == "none")
 
     async def _open(self, inode: Inode, flags: int) -> int:
         read, write = _modes(flags)
+        known = self.opens.of(inode) is not None
         share = await self.opens.acquire(inode, read, write or bool(flags & os.O_TRUNC), self.opener(inode))
+        if known and self.cache_mode == "strict" and not self.oplocks.keeps_reads(inode):
+            await self._compare(inode, await share.use(self.backend.stat_open))  # others may have changed it
         return self._add(inode, share, flags)
 
     async def _open_truncated(self, inode: Inode, flags: int) -> int:
@@ -59,6 +109,7 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         change = self._dated(Change(size=0), before)
         done = False
         try:
+            await self.write_back(inode)
             share = self.handles.file(number).share
             await share.use(lambda file: self.backend.change(self.path(inode), file, change, before))
             self._note_times(inode, change)
@@ -71,7 +122,8 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
 
     def _add(self, inode: Inode, share: SharedOpen, flags: int) -> int:
         read, write = _modes(flags)
-        return self.handles.add(FileHandle(inode, share, write, bool(flags & os.O_APPEND), read))
+        append, direct = bool(flags & os.O_APPEND), bool(flags & os.O_DIRECT)
+        return self.handles.add(FileHandle(inode, share, write, append, read, direct))
 
     def _unwanted_handle(self, number: int) -> None:
         """The kernel was not told of this handle, so it will not release it."""
@@ -85,8 +137,8 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
     @system_call
     async def create(
         self, parent_number: int, raw_name: bytes, permissions: int, flags: int, caller: Owner = ANYBODY
-    ) -> tuple[int, Entry]:
-        """Create a file, or open the one that is there unless O_EXCL says no; returns a handle number and the entry."""
+    ) -> tuple[Opened, Entry]:
+        """Create a file, or open the one that is there unless O_EXCL says no."""
         parent, name, path = self._target(parent_number, raw_name)
         read, write = _modes(flags)
         exclusive, truncate = bool(flags & os.O_EXCL), bool(flags & os.O_TRUNC)
@@ -94,8 +146,16 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         owner = self.owners.of_new(caller, parent.attrs)
         asked = self.cache.now()
 
-        async def work() -> tuple[int, Entry]:
-            file, attrs = await self.backend.create(path, read, write, permissions, exclusive, truncate, owner)
+        wanted = Creation(
+            permissions=permissions,
+            exclusive=exclusive,
+            truncate=truncate,
+            owner=owner,
+            oplock=self.oplock_for(None),
+        )
+
+        async def work() -> tuple[Opened, Entry]:
+            file, attrs = await self.backend.create(path, read, write, wanted)
             with file.kept():
                 new = Change.to(permissions, owner) if file.created else None
                 entry = await self._made(parent, name, attrs, asked, new)
@@ -103,13 +163,13 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
                 if truncate:
                     self.cache.changed(inode)  # it may have been there before
                 share = await self.opens.adopt(inode, file, read, write)
-            return self._add(inode, share, flags), entry
+            return self._opened(inode, self._add(inode, share, flags)), entry
 
         return await self._change_names(parent, work, self._unwanted_file)
 
-    def _unwanted_file(self, created: tuple[int, Entry]) -> None:
-        number, entry = created
-        self._unwanted_handle(number)
+    def _unwanted_file(self, created: tuple[Opened, Entry]) -> None:
+        opened, entry = created
+        self._unwanted_handle(opened.number)
         self._unwanted(entry)
 
     @system_call
@@ -122,7 +182,9 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         async def work() -> Entry:
             attrs = None
             if stat.S_ISREG(mode):
-                file, attrs = await self.backend.create(path, False, True, permissions, True, False, owner)
+                file, attrs = await self.backend.create(
+                    path, False, True, Creation(permissions=permissions, exclusive=True, owner=owner)
+                )
                 await file.close()
             else:
                 await self.backend.make_node(path, mode, rdev, owner)
@@ -133,12 +195,54 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
     @system_call
     async def read(self, handle_number: int, offset: int, size: int) -> Buffer:
         """Up to `size` bytes; fewer at the end of the file only."""
-        return await self.by_fid(self.handles.file(handle_number), lambda file: file.read(offset, size))
+        handle = self.handles.file(handle_number)
+        share, inode = handle.share, handle.inode
+        strict = self.cache_mode == "strict"
+        if strict and share.renewable and not keeps_reads(share.file) and share.file.breaking is None:
+            await self._regain(handle)  # not during a break: its end waits for the reads that are under way
+        if self.writes.overlaps(inode, offset, offset + size):
+            await self.writes.write_back(inode)
+        data = await self.by_fid(handle, lambda file: file.read(offset, size))
+        if strict and share.contested and not keeps_reads(share.file):
+            self._drop_soon(inode)
+        return data
+
+    def _drop_soon(self, inode: Inode) -> None:
+        """Another machine writes this file, and no oplock tells of it: the kernel is not to keep what it reads now."""
+        if inode not in self._dropping:
+            self._dropping.add(inode)
+            self._settler.soon(partial(self._drop_uncovered, inode))
+
+    async def _drop_uncovered(self, inode: Inode) -> None:
+        await trio.sleep(UNCOVERED_TIME)
+        self._dropping.discard(inode)
+        await self._forget(inode)
+
+    async def _regain(self, handle: FileHandle) -> None:
+        """The kernel will keep what it reads now, and the oplock that covered it is gone: ask for another.
+
+        Not under locks of ours: with any lock on a file smbd grants no oplock.
+        """
+        share, inode = handle.share, handle.inode
+        if inode in self.locked:
+            return
+        try:
+            await self.opens.renew(inode, share, self.opener(inode))
+        except (StatusError, OSError) as exc:
+            share.renewable = False
+            log.debug("%s: no other oplock: %s", handle.file.path, exc)
+        else:
+            inode.pages_hold = keeps_reads(handle.file)
 
     @system_call
     async def write(self, handle_number: int, offset: int, data: Buffer) -> int:
-        """Write all of `data`; the server has it when this returns."""
+        """Write all of `data`; the server has it when this returns, or nobody else can see the file before it has."""
         handle = self.handles.file(handle_number)
+        self._tell_failure(handle)
+        if self._may_wait(handle) and offset + len(data) < FAR:
+            await self._write_later(handle, offset, data)
+            return len(data)
+        await self.writes.write_back(handle.inode)  # what is older goes first
         try:
             if handle.append:
                 await self._append(handle, offset, data)
@@ -147,6 +251,31 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         finally:
             self.wrote(handle.inode)
         return len(data)
+
+    def _may_wait(self, handle: FileHandle) -> bool:
+        return not handle.direct and handle.inode not in self.locked and keeps_writes(handle.file)
+
+    async def _write_later(self, handle: FileHandle, offset: int, data: Buffer) -> None:
+        """The kernel's idea of the end of the file is right for appends, too, as nobody else can write."""
+        inode = handle.inode
+        now_ns = self.write_times.wrote(inode)
+        if not self.cache.wrote(inode, offset + len(data), now_ns):
+            self.cache.changed(inode)
+        await self.writes.take(inode, offset, data)
+
+    async def _send(self, inode: Inode, offset: int, data: memoryview) -> None:
+        """A write that waited."""
+        share = self.opens.of(inode, write=True)
+        if share is None:
+            raise OSError(errno.EIO, "the file was closed before all was written")
+        await share.use(lambda file: file.write(offset, data))
+
+    def _tell_failure(self, handle: FileHandle) -> None:
+        """OSError for a waiting write that failed, if the program was not told of it by this handle."""
+        failure = self.writes.failure(handle.inode, handle.told)
+        if failure is not None:
+            handle.told = failure.number
+            raise failure.error
 
     async def _append(self, handle: FileHandle, offset: int, data: Buffer) -> None:
         """Write at the end that the server has: the kernel's idea of it is older than another machine's append.
@@ -160,16 +289,20 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
     async def flush(self, handle_number: int, lock_owner: int = 0) -> None:
         """One close(2) of a file, by the process that the kernel calls `lock_owner` where locks are concerned.
 
-        0 where that is not known, and no locks are passed either. All its writes are at the server already.
+        0 where that is not known, and no locks are passed either. When it returns the server has all that was written.
         """
         handle = self.handles.file(handle_number)
+        await self.writes.write_back(handle.inode)
         if lock_owner:
             await self.release_owner(handle, lock_owner)
+        self._tell_failure(handle)
 
     @system_call
     async def fsync(self, handle_number: int) -> None:
         """Have the server bring the data to its disk: whoever wrote them, and whenever (sync(1) of a file)."""
         handle = self.handles.file(handle_number)
+        await self.writes.write_back(handle.inode)
+        self._tell_failure(handle)
         writing = self.opens.of(handle.inode, write=True)
         if writing is not None:
             await writing.use(_flush)
@@ -185,7 +318,7 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
             if exc.status != STATUS_ACCESS_DENIED:
                 raise
         try:
-            own = await self.backend.open(self.path(handle.inode), read=False, write=True)
+            own, _ = await self.backend.open(self.path(handle.inode), read=False, write=True)
         except StatusError as exc:
             if exc.status not in (STATUS_ACCESS_DENIED, STATUS_MEDIA_WRITE_PROTECTED):
                 raise
@@ -206,6 +339,7 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
                 await self._close(handle)
             if self.opens.of(handle.inode) is None:
                 await self.silly.closed(handle.inode)
+                self.writes.forget(handle.inode)
         finally:
             if handle.write:
                 self.cache.changed(handle.inode)  # servers set the time of writing when a file is closed
@@ -213,24 +347,59 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
 
     async def _close(self, handle: FileHandle) -> None:
         try:
+            await self.writes.write_back(handle.inode)  # pages of a map are written after the close of the file
             await self.release_locks(handle)
             await handle.share.back()
+            await self._set_date(handle)
         finally:
             file = self.opens.release(handle.inode, handle.share)
         if file is not None:
-            await self._close_dated(handle, file)
-
-    async def _close_dated(self, handle: FileHandle, file: OpenFile) -> None:
-        others = self.opens.of(handle.inode) is not None
-        written_ns = self.write_times.closing(handle.inode) if handle.share.write or not others else None
-        try:
-            if written_ns is not None and handle.share.write and not handle.share.lost:
-                await file.tree.set_file(file.fid, FileBasicInfo(last_write_time=ns_to_filetime(written_ns)))
-        finally:
             await file.close()
+        elif not self._reaping and not handle.share.users:
+            self._reaping = True
+            self._settler.soon(self._reap)
+
+    async def _set_date(self, handle: FileHandle) -> None:
+        """With a FID's last handle the time of our last write is set for good, if the server would tell another."""
+        share = handle.share
+        others = any(other.users for other in self.opens.shares(handle.inode) if other is not share)
+        if share.users > 1 or (not share.write and others):
+            return
+        written_ns = self.write_times.closing(handle.inode)
+        if written_ns is not None and share.write and not share.lost:
+            info = FileBasicInfo(last_write_time=ns_to_filetime(written_ns))
+            await share.use(lambda file: file.tree.set_file(file.fid, info))
+
+    # --- oplocks
+
+    async def write_back(self, inode: Inode) -> None:
+        await self.writes.write_back(inode)
+
+    def unwritten_end(self, inode: Inode) -> int:
+        return self.writes.end(inode)
+
+    def _may_idle(self, share: SharedOpen) -> bool:
+        """Whether a FID stays open without handles. A file just written is closed: then its times are final."""
+        return not share.write and not share.lost and self.cache_mode != "none" and keeps_fid(share.file)
+
+    async def _reap(self) -> None:
+        """Close idle FIDs when their time has come, as long as there are any."""
+        try:
+            while self.opens.idle:
+                await self.opens.trim(MAX_IDLE, IDLE_TIME)
+                await trio.sleep(IDLE_TIME / 4)
+        finally:
+            self._reaping = False
+
+    async def _forget(self, inode: Inode) -> None:
+        """What was known of the file's data may be wrong from now on."""
+        self.cache.changed(inode)
+        await self.kernel.forget_data(inode.number)
 
     async def close_all(self) -> None:
-        """Close what is still open, at the end of the mount."""
+        """Write and close what is still there, at the end of the mount."""
+        for inode in self.writes.inodes:
+            await self.writes.write_back(inode)
         for file in self.opens.files():
             await file.close()
         await self.silly.end()

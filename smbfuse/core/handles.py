@@ -26,6 +26,10 @@ class FileHandle:
     append: bool = False
     read: bool = True
     """Whether the program may read by it."""
+    direct: bool = False
+    """O_DIRECT: nothing waits."""
+    told: int = 0
+    """The number of the last failure of a waiting write that its program was told of."""
     lock_owners: set[int] = field(default_factory=set)
     """Who has locked something by it and not closed it since."""
 

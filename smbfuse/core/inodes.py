@@ -45,6 +45,8 @@ class Inode:
     """
     linked: bool = False
     """Whether we gave it a further name: then the names known count, where the server does not tell how many it has."""
+    pages_hold: bool = False
+    """Whether what the kernel has of its data was read under an oplock that has been held ever since."""
     lookups: int = 0
     """How often the kernel was told of it; it is forgotten at 0."""
     handles: int = 0

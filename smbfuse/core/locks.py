@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -126,9 +126,6 @@ async def _nothing(_: int) -> None:
 class LockCalls(Vfs):
     """The system calls for locks."""
 
-    drop_pages: Callable[[int], Awaitable[None]] = staticmethod(_nothing)
-    """Makes the kernel forget what it has cached of an inode's data; set by the floor above."""
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Vfs's own
         super().__init__(*args, **kwargs)
         self._locks: dict[Inode, FileLocks] = {}
@@ -138,6 +135,11 @@ class LockCalls(Vfs):
         """How many requests wait at the server now."""
         self.opens.moving = self._move_locks
         self.opens.pausing = self._locks_aside
+
+    @property
+    def locked(self) -> Collection[Inode]:
+        """Files with locks, or with somebody who wants one."""
+        return self._locks.keys()
 
     # --- system calls
 
@@ -260,7 +262,7 @@ class LockCalls(Vfs):
             while locks.renewed < locks.renewals:
                 locks.renewed = locks.renewals
                 self.cache.changed(locks.inode)
-                await self.drop_pages(locks.inode.number)
+                await self.kernel.forget_data(locks.inode.number)
 
     async def _put_back(self, inode: Inode, waiter: Waiter, before: Ranges) -> None:
         """Undo a lock whose caller has left, unless all that its owner had is gone meanwhile."""

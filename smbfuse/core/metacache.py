@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -107,6 +107,22 @@ class MetaCache:
         for parent, name in inode.names.values():
             if parent.listing is not None and (key := self._key(name)) in parent.listing.entries:
                 parent.listing.entries[key] = (name, None)
+
+    def wrote(self, inode: Inode, end: int, now_ns: int) -> bool:
+        """We changed data, up to `end`, and nobody else can: what that does to what is known of the file.
+
+        False if too little is known.
+        """
+        known = inode.attrs
+        if known is None or self._clock() >= inode.attrs_until:
+            return False
+        until = inode.attrs_until
+        self.changed(inode)
+        size = max(known.size, end)
+        allocated = max(known.allocated, size if size > known.size else 0)
+        inode.attrs = replace(known, size=size, allocated=allocated, mtime_ns=now_ns, ctime_ns=now_ns)
+        inode.attrs_until = until
+        return True
 
     # --- names in a directory
 

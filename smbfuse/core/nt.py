@@ -43,6 +43,7 @@ from smbfuse.wire.const import (
     FILE_READ_DATA,
     FILE_WRITE_ATTRIBUTES,
     FILE_WRITE_DATA,
+    OPLOCK_NONE,
 )
 from smbfuse.wire.filelevels import (
     FileAllInfo,
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
     from smbfuse.client.search import Search
     from smbfuse.client.tree import ServerPath, Tree
     from smbfuse.core.acls import PosixAcls
-    from smbfuse.core.backend import Pages
+    from smbfuse.core.backend import Creation, Pages
     from smbfuse.wire.codec import WireStruct
 
 UNKNOWN_LEVEL: Final = frozenset(
@@ -224,33 +225,31 @@ class NtBackend:
 
     # --- opening
 
-    async def open(self, path: ServerPath, read: bool, write: bool) -> OpenFile:
-        file, _ = await self.tree.create(
-            path, access=access_mask(read, write), disposition=FILE_OPEN, options=FILE_NON_DIRECTORY_FILE
-        )
-        return file
-
-    async def create(
-        self,
-        path: ServerPath,
-        read: bool,
-        write: bool,
-        permissions: int,
-        exclusive: bool,
-        truncate: bool,
-        owner: Owner = ANYBODY,
+    async def open(
+        self, path: ServerPath, read: bool, write: bool, oplock: int = OPLOCK_NONE
     ) -> tuple[OpenFile, Attributes]:
+        file, answer = await self.tree.create(
+            path,
+            access=access_mask(read, write),
+            disposition=FILE_OPEN,
+            options=FILE_NON_DIRECTORY_FILE,
+            oplock=oplock,
+        )
+        return file, from_nt(answer, answer.create_time)
+
+    async def create(self, path: ServerPath, read: bool, write: bool, new: Creation) -> tuple[OpenFile, Attributes]:
         """Create, or open what is there. Truncating is a step of its own: FILE_OVERWRITE would drop attributes too."""
         file, answer = await self.tree.create(
             path,
             access=access_mask(read, write),
-            disposition=FILE_CREATE if exclusive else FILE_OPEN_IF,
+            disposition=FILE_CREATE if new.exclusive else FILE_OPEN_IF,
             options=FILE_NON_DIRECTORY_FILE,
-            attributes=FILE_ATTRIBUTE_NORMAL if permissions & 0o200 else FILE_ATTRIBUTE_READONLY,
+            attributes=FILE_ATTRIBUTE_NORMAL if new.permissions & 0o200 else FILE_ATTRIBUTE_READONLY,
+            oplock=new.oplock,
         )
         file.created = answer.create_disposition == FILE_CREATED
         with file.kept():
-            if truncate and not file.created and answer.end_of_file:
+            if new.truncate and not file.created and answer.end_of_file:
                 await self.tree.set_file(file.fid, FileEndOfFileInfo(end_of_file=0))
                 answer.end_of_file = 0
             told = answer.file_id if isinstance(answer, NtCreateAndXExtendedResponse) else 0  # smbd 4.17 leaves it out
@@ -285,7 +284,7 @@ class NtBackend:
         if file is not None:
             await self.tree.set_file(file.fid, FileEndOfFileInfo(end_of_file=size))
             return
-        own = await self.open(path, read=False, write=True)
+        own, _ = await self.open(path, read=False, write=True)
         try:
             await self.tree.set_file(own.fid, FileEndOfFileInfo(end_of_file=size))
         finally:

@@ -5,12 +5,17 @@ kept out by our own locks. A handle therefore holds a share in a FID; when more 
 wider one takes its place under all the handles, and only where the server refuses that do two stand beside each other.
 A FID may also be given back for a while, where the server does nothing as long as the file is open (`OpenTable.aside`).
 So nobody keeps a FID: what is done by one is done in `SharedOpen.use`.
+
+With a batch oplock a FID stays open when its last handle is closed: opening the file again then costs nothing. Such an
+idle FID goes when it was long unused, when there are too many, when the server takes the oplock back, and before the
+file is renamed or deleted.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -47,6 +52,11 @@ class SharedOpen:
     read: bool
     write: bool
     users: int = 0
+    """Handles that have a share; 0: idle."""
+    renewable: bool = False
+    """Whether the FID came with an oplock: if that is broken, a new FID may bring another."""
+    contested: bool = False
+    """Whether another machine has made the server take an oplock back, and there was none since."""
     lost: str = ""
     """Why there is no FID any more, and never will be again."""
     _away: trio.Event | None = None
@@ -111,10 +121,16 @@ class _FileOpens:
 
 
 class OpenTable:
-    """Which inodes are open at the server, and by which FIDs."""
+    """Which inodes are open at the server, and by which FIDs. `may_idle`: whether one without handles stays open."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = trio.current_time) -> None:
         self._opens: dict[Inode, _FileOpens] = {}
+        self._idle: OrderedDict[SharedOpen, tuple[Inode, float]] = OrderedDict()
+        """FIDs that nobody uses, and since when: the one idle longest first."""
+        self._clock = clock
+        self.may_idle: Callable[[SharedOpen], bool] = lambda share: False
+        self.entered: Callable[[Inode, SharedOpen], None] = lambda inode, share: None
+        """Called when a FID has come into use."""
         self.moving: Callable[[Inode, OpenFile, OpenFile], Awaitable[None]] | None = None
         """Called before a wider FID takes another's place: what hangs on the FID itself is to be moved."""
         self.pausing: Callable[[Inode], AbstractAsyncContextManager[Retake]] | None = None
@@ -131,6 +147,15 @@ class OpenTable:
             return None
         return next((share for share in opens.shared if share.write >= write), None)
 
+    def shares(self, inode: Inode) -> list[SharedOpen]:
+        """All FIDs of this file, idle ones too."""
+        opens = self._opens.get(inode)
+        return [] if opens is None else opens.shared
+
+    def in_use(self, inode: Inode) -> bool:
+        """Whether a program has the file open."""
+        return any(share.users for share in self.shares(inode))
+
     def inodes(self) -> list[Inode]:
         """All inodes with a FID."""
         return [inode for inode, opens in self._opens.items() if opens.shared]
@@ -145,7 +170,7 @@ class OpenTable:
             share = _covering(opens, read, write)
             if share is None:
                 share = await self._open(inode, opens, read, write, opener)
-            share.users += 1
+            self._take(share)
             return share
 
     @asynccontextmanager
@@ -162,6 +187,7 @@ class OpenTable:
 
     async def _open(self, inode: Inode, opens: _FileOpens, read: bool, write: bool, opener: Opener) -> SharedOpen:
         """A FID that covers what the others do too, if the server gives it; else just what is asked for."""
+        await self._close_idle(inode, opens)  # a second open would break the oplock of the first
         if opens.shared:
             wide_read = read or any(share.read for share in opens.shared)
             wide_write = write or any(share.write for share in opens.shared)
@@ -180,8 +206,12 @@ class OpenTable:
                 share = await self._put(inode, opens, file, read, write)
             else:
                 file.close_soon()
-            share.users += 1
+            self._take(share)
             return share
+
+    def _take(self, share: SharedOpen) -> None:
+        share.users += 1
+        self._idle.pop(share, None)
 
     async def _put(self, inode: Inode, opens: _FileOpens, file: OpenFile, read: bool, write: bool) -> SharedOpen:
         """Enter a new FID, in the place of one that it covers."""
@@ -189,23 +219,67 @@ class OpenTable:
         if narrower is None:
             share = SharedOpen(file, read, write)
             opens.shared.append(share)
+            self.entered(inode, share)
             return share
         if self.moving is not None:
             with trio.CancelScope(shield=True):  # half moved it would be in nobody's account; it does not last
                 await self.moving(inode, narrower.file, file)
         narrower.file.close_when_idle()
         narrower.file, narrower.read, narrower.write = file, read, write
+        self.entered(inode, narrower)
         return narrower
 
+    async def renew(self, inode: Inode, share: SharedOpen, opener: Opener) -> None:
+        """Open the file once more, for an oplock that was lost. StatusError."""
+        async with self._alone(inode) as opens:
+            if share in opens.shared and not share.lost:
+                file = await opener(share.read, share.write)
+                await self._put(inode, opens, file, share.read, share.write)
+
     def release(self, inode: Inode, share: SharedOpen) -> OpenFile | None:
-        """A handle gives its share back. Returns the FID if nobody uses it any more: it is to be closed."""
+        """A handle gives its share back. Returns the FID if nobody uses it any more and it is to be closed."""
         share.users -= 1
         if share.users:
             return None
+        if self.may_idle(share):
+            self._idle[share] = inode, self._clock()
+            return None
+        self._remove(inode, share)
+        return share.file
+
+    def _remove(self, inode: Inode, share: SharedOpen) -> None:
+        self._idle.pop(share, None)
         opens = self._opens[inode]
         opens.shared.remove(share)
         self._drop_empty(inode, opens)
-        return share.file
+
+    # --- idle FIDs
+
+    @property
+    def idle(self) -> int:
+        """How many there are."""
+        return len(self._idle)
+
+    async def drop_idle(self, inode: Inode) -> bool:
+        """Close the FIDs of this file that nobody uses. Whether there is none left."""
+        if inode not in self._opens:
+            return True
+        async with self._alone(inode) as opens:
+            await self._close_idle(inode, opens)
+            return not opens.shared
+
+    async def _close_idle(self, inode: Inode, opens: _FileOpens) -> None:
+        for share in [share for share in opens.shared if share in self._idle]:
+            self._remove(inode, share)
+            await share.file.close()
+
+    async def trim(self, count: int, age: float) -> None:
+        """Leave at most `count` idle FIDs, none of them idle for more than `age` seconds."""
+        while self._idle:
+            inode, since = next(iter(self._idle.values()))
+            if len(self._idle) <= count and since + age > self._clock():
+                return
+            await self.drop_idle(inode)
 
     # --- giving back for a while
 
@@ -220,31 +294,32 @@ class OpenTable:
             for inode in inodes:
                 opens = await held.enter_async_context(self._alone(inode))
                 retake = await held.enter_async_context(self.pausing(inode)) if self.pausing is not None else None
+                await self._close_idle(inode, opens)
                 for share in opens.shared[:]:
-                    held.push_async_callback(_restore, share, reopen(inode), retake)
+                    held.push_async_callback(self._restore, inode, share, reopen(inode), retake)
                     await share.give_back()
             yield
+
+    async def _restore(self, inode: Inode, share: SharedOpen, reopen: Opener, retake: Retake | None) -> None:
+        old = share.file
+        if not share.users:  # closed meanwhile
+            share.lose("closed")
+            return
+        try:
+            new = await reopen(share.read, share.write)
+            with new.kept():
+                if retake is not None:
+                    await retake(old, new)
+        except (SmbfuseError, OSError) as exc:
+            log.warning("%s is lost to those who have it open: %s", old.path, exc)
+            share.lose("the file could not be opened again after it had to be closed")
+        else:
+            share.replace(new)
+            self.entered(inode, share)
 
     def _drop_empty(self, inode: Inode, opens: _FileOpens) -> None:
         if not opens.shared and not opens.waiting:
             self._opens.pop(inode, None)
-
-
-async def _restore(share: SharedOpen, reopen: Opener, retake: Retake | None) -> None:
-    old = share.file
-    if not share.users:  # closed meanwhile
-        share.lose("closed")
-        return
-    try:
-        new = await reopen(share.read, share.write)
-        with new.kept():
-            if retake is not None:
-                await retake(old, new)
-    except (SmbfuseError, OSError) as exc:
-        log.warning("%s is lost to those who have it open: %s", old.path, exc)
-        share.lose("the file could not be opened again after it had to be closed")
-    else:
-        share.replace(new)
 
 
 def _covering(opens: _FileOpens, read: bool, write: bool) -> SharedOpen | None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from smbfuse.core.attrs import ANYBODY
-from smbfuse.core.backend import child
+from smbfuse.core.backend import Creation, child
 from smbfuse.core.names import as_text, to_kernel
 from smbfuse.core.nt import NtBackend
 from smbfuse.core.unix import UnixBackend
@@ -98,7 +98,7 @@ class MfSymlinks(NtBackend):
         return attrs if target is None else replace(attrs, kind=stat.S_IFLNK, size=len(target), permissions=0o777)
 
     async def _read(self, path: ServerPath) -> bytes | None:
-        file = await self.open(path, read=True, write=False)
+        file, _ = await self.open(path, read=True, write=False)
         try:
             return decode(bytes(await file.read(0, SIZE + 1)))
         finally:
@@ -110,7 +110,7 @@ class MfSymlinks(NtBackend):
 
     async def make_symlink(self, path: ServerPath, target: str, owner: Owner = ANYBODY) -> None:
         content = encode(to_kernel(target))
-        file, _ = await self.create(path, False, True, 0o644, True, False, owner)
+        file, _ = await self.create(path, False, True, Creation(permissions=0o644, exclusive=True, owner=owner))
         written = False
         try:
             await file.write(0, content)

@@ -26,6 +26,7 @@ from smbfuse.wire.const import (
     CIFS_UNIX_POSIX_PATH_OPS_CAP,
     CIFS_UNIX_POSIX_PATHNAMES_CAP,
     FILE_CREATED,
+    OPLOCK_NONE,
     POSIX_UNLINK_DIRECTORY_TARGET,
     POSIX_UNLINK_FILE_TARGET,
     SMB_FLAGS_CASE_INSENSITIVE,
@@ -45,6 +46,7 @@ from smbfuse.wire.unixlevels import (
     FileUnixLink,
     FindFileUnix,
     PosixFsInfo,
+    PosixOpenResponse,
     PosixUnlink,
 )
 
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
     from smbfuse.client.openfile import OpenFile
     from smbfuse.client.search import Search
     from smbfuse.client.tree import ServerPath, Tree
-    from smbfuse.core.backend import Pages
+    from smbfuse.core.backend import Creation, Pages
 
 _NEEDED: Final = CIFS_UNIX_POSIX_PATHNAMES_CAP | CIFS_UNIX_POSIX_PATH_OPS_CAP
 """Without these the extensions would be worse than none."""
@@ -138,34 +140,26 @@ class UnixBackend(NtBackend):
 
     # --- opening
 
-    async def open(self, path: ServerPath, read: bool, write: bool) -> OpenFile:
-        answer = await self.tree.posix_open(path, _open_flags(read, write))
-        return self.tree.opened(answer.fid, path)
-
-    async def create(
-        self,
-        path: ServerPath,
-        read: bool,
-        write: bool,
-        permissions: int,
-        exclusive: bool,
-        truncate: bool,
-        owner: Owner = ANYBODY,
+    async def open(
+        self, path: ServerPath, read: bool, write: bool, oplock: int = OPLOCK_NONE
     ) -> tuple[OpenFile, Attributes]:
+        answer = await self.tree.posix_open(path, _open_flags(read, write), oplock=oplock)
+        file = self.tree.opened(answer.fid, path, answer.oplock_flags)
+        with file.kept():
+            return file, _attributes(answer)
+
+    async def create(self, path: ServerPath, read: bool, write: bool, new: Creation) -> tuple[OpenFile, Attributes]:
         flags = _open_flags(read, write) | SMB_O_CREAT
-        flags |= SMB_O_EXCL if exclusive else 0
-        flags |= SMB_O_TRUNC if truncate else 0
-        answer = await self.tree.posix_open(path, flags, permissions)
-        basic = answer.basic()
-        if basic is None:
-            raise RemoteProtocolError("a POSIX open was answered without the attributes asked for")
-        attrs = from_unix(basic)
-        file = self.tree.opened(answer.fid, path)
+        flags |= SMB_O_EXCL if new.exclusive else 0
+        flags |= SMB_O_TRUNC if new.truncate else 0
+        answer = await self.tree.posix_open(path, flags, new.permissions, new.oplock)
+        file = self.tree.opened(answer.fid, path, answer.oplock_flags)
         file.created = answer.create_action == FILE_CREATED
-        if file.created:
-            with file.kept():
-                await self._insist(path, attrs, permissions)
-                await self._give(path, attrs, owner)
+        with file.kept():
+            attrs = _attributes(answer)
+            if file.created:
+                await self._insist(path, attrs, new.permissions)
+                await self._give(path, attrs, new.owner)
         return file, attrs
 
     async def _insist(self, path: ServerPath, attrs: Attributes, permissions: int) -> None:
@@ -276,6 +270,13 @@ class UnixBackend(NtBackend):
 
     async def link(self, old: ServerPath, new: ServerPath) -> None:
         await self.tree.set_path(new, FileUnixHlink(target=old.text))
+
+
+def _attributes(answer: PosixOpenResponse) -> Attributes:
+    basic = answer.basic()
+    if basic is None:
+        raise RemoteProtocolError("a POSIX open was answered without the attributes asked for")
+    return from_unix(basic)
 
 
 def _open_flags(read: bool, write: bool) -> int:

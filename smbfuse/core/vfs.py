@@ -23,6 +23,7 @@ from smbfuse.core.closing import Closing
 from smbfuse.core.errno_map import as_oserror
 from smbfuse.core.handles import DirHandle, HandleTable
 from smbfuse.core.inodes import ROOT, Inode, InodeTable
+from smbfuse.core.kernel import Kernel
 from smbfuse.core.metacache import CEILING, Absent, Listing, MetaCache, Present
 from smbfuse.core.names import as_text, from_kernel, is_snapshot, to_kernel
 from smbfuse.core.opens import OpenTable
@@ -39,6 +40,7 @@ from smbfuse.ntstatus import (
     STATUS_OBJECT_PATH_NOT_FOUND,
     STATUS_SHARING_VIOLATION,
 )
+from smbfuse.wire.const import OPLOCK_BATCH, OPLOCK_NONE
 
 if TYPE_CHECKING:
     from smbfuse.client.openfile import OpenFile
@@ -117,7 +119,9 @@ class Vfs:
         self.read_only = mount.read_only
         self.inodes = InodeTable(Inode(ROOT, stat.S_IFDIR), self.style.key, server_numbers=mount.serverino)
         self.handles = HandleTable()
+        self.kernel = Kernel()
         self.opens = OpenTable()
+        self.cache_mode = mount.cache
         self.closing = Closing()
         self.write_times = WriteTimes(backend.now_ns)
         self.silly = Silly(self.backend, self.inodes, self.path)
@@ -153,6 +157,13 @@ class Vfs:
     async def change(self, work: Callable[[], Awaitable[T]], undo: Callable[[T], None] | None = None) -> T:
         """Do something that is finished even if the caller is killed; `undo` is for what then nobody wants."""
         return await self._settler.run(work, undo)
+
+    async def write_back(self, inode: Inode) -> None:
+        """Send what of the file's data waits here. Nothing does without `filesystem.py`."""
+
+    def unwritten_end(self, inode: Inode) -> int:
+        """Where what waits ends, in bytes from the start of the file."""
+        return 0
 
     async def check_root(self) -> None:
         """See that the root is there and a directory. StatusError, MountError."""
@@ -211,6 +222,7 @@ class Vfs:
         attrs = self.cache.attributes(inode)
         if attrs is None:
             attrs = await self._refresh(inode)
+        self.write_times.tell(inode)
         return self.entry(inode, attrs)
 
     async def _refresh(self, inode: Inode) -> Attributes:
@@ -222,6 +234,7 @@ class Vfs:
         share = self.opens.of(inode)
         if share is not None:
             attrs = self.write_times.corrected(inode, await share.use(self.backend.stat_open))
+            attrs.size = max(attrs.size, self.unwritten_end(inode))
         else:
             attrs = await self.backend.stat(self.path(inode))
         if self.inodes.is_another(inode, attrs):
@@ -238,14 +251,15 @@ class Vfs:
         if before is None and change.permissions is not None:
             before = await self._refresh(inode)
         change = self._dated(change, before)
-        share = self.opens.of(inode, write=True)
-        nameless = inode.deleted and not self.silly.names_of(inode)
-        path = ServerPath("") if nameless else self.path(inode)  # then there is nothing but the open file
 
         async def by(file: OpenFile | None) -> None:
+            nameless = inode.deleted and not self.silly.names_of(inode)
+            path = ServerPath("") if nameless else self.path(inode)  # then there is nothing but the open file
             await self.backend.change(path, file, change, before)
 
         async def work() -> None:
+            await self.write_back(inode)
+            share = self.opens.of(inode, write=True)  # now: it may have been closed meanwhile
             try:
                 await (by(None) if share is None else share.use(by))
                 self._note_times(inode, change)
@@ -269,11 +283,11 @@ class Vfs:
 
     def _note_times(self, inode: Inode, change: Change) -> None:
         """Keep account of a change, as far as it dates a file that is open."""
-        if not self.backend.late_times or self.opens.of(inode) is None:
+        if self.opens.of(inode) is None:
             return
         if change.mtime_ns is not None:
-            self.write_times.was_set(inode)
-        elif change.size is not None:
+            self.write_times.was_set(inode, for_good=not self.backend.late_times)
+        elif self.backend.late_times and change.size is not None:
             self.write_times.wrote(inode)
 
     @system_call
@@ -327,6 +341,7 @@ class Vfs:
         old = self.path(inode)
 
         async def work() -> Entry:
+            await self.opens.drop_idle(inode)
             await self.backend.link(old, path)
             inode.linked = True
             self.cache.changed(inode)
@@ -342,6 +357,8 @@ class Vfs:
 
         async def work() -> None:
             await self.closing.ended(inode)
+            if inode is not None:
+                await self.opens.drop_idle(inode)
             if inode is None or self.opens.of(inode) is None:
                 done = await _unless_in_use(self.backend.unlink(path))
             else:
@@ -380,6 +397,9 @@ class Vfs:
             self.inodes.rename(old_parent, old, new_parent, new)
 
         async def work() -> None:
+            for inode in (moving, target):
+                if inode is not None:
+                    await self.opens.drop_idle(inode)
             try:
                 if not over or target is None or target is moving:
                     await self._move(moving, partial(move, over))
@@ -409,6 +429,8 @@ class Vfs:
             if moving is None or moving.kind != stat.S_IFDIR or exc.status not in _IN_USE:
                 raise
         below = [inode for inode in self.opens.inodes() if self.inodes.is_below(inode, moving)]
+        for inode in below:
+            await self.write_back(inode)
         async with self.opens.aside(below, self._reopener):
             await move()
 
@@ -437,13 +459,42 @@ class Vfs:
             if not moved:
                 await self.backend.make_directory(new, 0o777)
 
+    def oplock_for(self, inode: Inode | None) -> int:
+        """The oplock to ask for in an open. What is in a snapshot changes no more."""
+        keeps = self.cache_mode != "none" and (inode is None or not inode.snapshot)
+        return OPLOCK_BATCH if keeps else OPLOCK_NONE
+
     def opener(self, inode: Inode) -> Opener:
-        """How to get a FID of this file."""
+        """How to get a FID of this file. What the answer tells of the file is what counts from then on."""
 
         async def opener(read: bool, write: bool) -> OpenFile:
-            return await self.backend.open(self.path(inode), read, write)
+            path, oplock, version = self.path(inode), self.oplock_for(inode), inode.version
+            try:
+                file, attrs = await self.backend.open(path, read, write, oplock)
+            except StatusError as exc:
+                if exc.status not in _NOT_THERE:
+                    raise
+                self._disbelieve(inode)
+                raise OSError(errno.ESTALE, "the name is gone") from exc
+            with file.kept():
+                if inode.version == version:
+                    await self._compare(inode, attrs)
+            return file
 
         return opener
+
+    def _disbelieve(self, inode: Inode) -> None:
+        """The server knows no such file any more, whatever listings said. The kernel looks again after an ESTALE."""
+        self.cache.changed(inode)
+        for parent, _ in inode.names.values():
+            self.cache.stale(parent)
+
+    async def _compare(self, inode: Inode, attrs: Attributes) -> None:
+        """Have kernel and cache forget what they know of a file that has changed, as the server tells it now."""
+        known = inode.attrs
+        if known is not None and (known.size, known.mtime_ns) != (attrs.size, attrs.mtime_ns):
+            self.cache.changed(inode)
+            await self.kernel.forget_attributes(inode.number)
 
     def _reopener(self, inode: Inode) -> Opener:
         """How to get one again, of the same file. OSError(ESTALE) if another stands there."""

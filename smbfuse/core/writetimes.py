@@ -10,13 +10,17 @@ clock is shown, never ours: programs compare times of files.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smbfuse.core.attrs import Attributes
     from smbfuse.core.inodes import Inode
+
+
+_GRAIN: Final = 100
+"""Nanoseconds of a FILETIME: what is told now must be what the server can be told later."""
 
 
 @dataclass(slots=True)
@@ -39,13 +43,24 @@ class WriteTimes:
     def __len__(self) -> int:
         return len(self._times)
 
-    def wrote(self, inode: Inode) -> None:
-        """Data or size were changed."""
-        self._times.setdefault(inode, _Times()).written_ns = self._now()
+    def wrote(self, inode: Inode) -> int:
+        """Data or size were changed; returns when, by the server's clock."""
+        times = self._times.setdefault(inode, _Times())
+        times.written_ns = self._now() // _GRAIN * _GRAIN
+        return times.written_ns
 
-    def was_set(self, inode: Inode) -> None:
-        """A program set the time of an open file."""
-        self._times[inode] = _Times(pinned=True)
+    def tell(self, inode: Inode) -> None:
+        """A program is told the time, which from the cache is that of our last write."""
+        times = self._times.get(inode)
+        if times is not None and times.written_ns is not None:
+            times.told = True
+
+    def was_set(self, inode: Inode, *, for_good: bool = False) -> None:
+        """A program set the time of an open file; `for_good` where the server leaves it alone at the close."""
+        if for_good:
+            self._times.pop(inode, None)
+        else:
+            self._times[inode] = _Times(pinned=True)
 
     def corrected(self, inode: Inode, attrs: Attributes) -> Attributes:
         """The server's answer, with the time of our last write if the server does not know it yet."""

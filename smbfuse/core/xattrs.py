@@ -269,15 +269,8 @@ _ACL_NAMES: Final = (b"system.posix_acl_access", b"system.posix_acl_default")
 """In the order of Acls."""
 
 
-async def _nothing(_number: int) -> None:
-    pass
-
-
 class XattrCalls(Vfs):
     """The system calls about extended attributes. Names are bytes with their prefix, values bytes."""
-
-    drop_attributes: Callable[[int], Awaitable[None]] = staticmethod(_nothing)
-    """Makes the kernel ask for the attributes of an inode anew; the mount sets it."""
 
     def __init__(
         self,
@@ -368,7 +361,7 @@ class XattrCalls(Vfs):
 
         await self.change(accounted)
         if attribute.changes_mode:
-            await self.drop_attributes(number)
+            await self.kernel.forget_attributes(number)
 
     def _attribute(self, inode: Inode, name: bytes) -> Attribute:
         """What a name stands for. OSError(EOPNOTSUPP) for what SMB does not have."""

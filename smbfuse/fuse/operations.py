@@ -21,7 +21,7 @@ from smbfuse.fuse import native
 from smbfuse.fuse.guard import guarded
 
 if TYPE_CHECKING:
-    from smbfuse.core.filesystem import FileSystem
+    from smbfuse.core.filesystem import FileSystem, Opened
     from smbfuse.core.vfs import Entry
     from smbfuse.fuse.interrupts import Interrupts
 
@@ -209,8 +209,8 @@ class Operations(pyfuse3.Operations):
     async def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
-        number, entry = await self.files.create(parent_inode, name, stat.S_IMODE(mode), flags, caller(ctx))
-        return _opened(number), attributes(entry)
+        opened, entry = await self.files.create(parent_inode, name, stat.S_IMODE(mode), flags, caller(ctx))
+        return _opened(opened), attributes(entry)
 
     @handler
     async def read(self, fh: int, off: int, size: int) -> bytes:
@@ -254,6 +254,6 @@ class Operations(pyfuse3.Operations):
         """Names are the server's as soon as a change of them is answered."""
 
 
-def _opened(number: int) -> FileInfo:
-    """Without an oplock nothing of the page cache may outlive the open file (the default would let it)."""
-    return FileInfo(fh=pyfuse3.FileHandleT(number), direct_io=False, keep_cache=False)
+def _opened(opened: Opened) -> FileInfo:
+    """Nothing is left to pyfuse3's defaults, which let pages outlive the open file always."""
+    return FileInfo(fh=pyfuse3.FileHandleT(opened.number), direct_io=opened.direct, keep_cache=opened.keep_pages)

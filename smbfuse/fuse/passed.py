@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from functools import partial
 from typing import TYPE_CHECKING
-
-import pyfuse3
-import trio
 
 from smbfuse.core.locks import FileLock
 from smbfuse.fuse.extra import ExtraOperations, Lock
@@ -46,19 +41,3 @@ class PassedOperations(ExtraOperations):
 
 def _file_lock(lock: Lock) -> FileLock:
     return FileLock(lock.type, lock.start, lock.end, lock.pid)
-
-
-async def drop_pages(number: int) -> None:
-    """Make the kernel forget data and attributes of an inode."""
-    await _invalidate(number, attr_only=False)
-
-
-async def drop_attributes(number: int) -> None:
-    """Make the kernel ask for the attributes of an inode anew."""
-    await _invalidate(number, attr_only=True)
-
-
-async def _invalidate(number: int, *, attr_only: bool) -> None:
-    """In a thread: the kernel waits for reads of the same pages, which are ours to answer."""
-    with contextlib.suppress(OSError):  # the kernel does not know the inode (any more)
-        await trio.to_thread.run_sync(partial(pyfuse3.invalidate_inode, pyfuse3.InodeT(number), attr_only=attr_only))

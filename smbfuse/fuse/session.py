@@ -27,8 +27,9 @@ from smbfuse.core.unix import choose_backend
 from smbfuse.errors import ConnectionLost, MountError, SmbfuseError
 from smbfuse.fuse import extra, native
 from smbfuse.fuse.interrupts import Interrupts
+from smbfuse.fuse.notify import KernelNotices
 from smbfuse.fuse.operations import Operations
-from smbfuse.fuse.passed import PassedOperations, drop_attributes, drop_pages
+from smbfuse.fuse.passed import PassedOperations
 
 if TYPE_CHECKING:
     from smbfuse.settings import MountSettings, ServerSettings
@@ -99,8 +100,7 @@ async def _mounted(operations: Operations, mount: MountSettings, ready: Callable
     """Mount and answer the kernel until the end. Raises MountError."""
     mountpoint = _resolved(mount.mountpoint)
     extra.prepare(extra.ALL if mount.brl else extra.EXTENTS)
-    operations.files.drop_pages = drop_pages
-    operations.files.drop_attributes = drop_attributes
+    operations.files.kernel = KernelNotices()
     operations.enable_acl = operations.files.acls is not None and mount.default_permissions
     try:
         pyfuse3.init(operations, mountpoint, _options(mount))
