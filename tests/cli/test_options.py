@@ -142,7 +142,7 @@ def test_no_working_name_stands_in_two_rows() -> None:
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("text", ["iocharset=utf8", "cache=strict", "subtype=smbfuse"])
+@pytest.mark.parametrize("text", ["iocharset=utf8", "subtype=smbfuse"])
 def test_no_warning_where_what_is_asked_happens_anyway(text: str) -> None:
     assert parse([text]).warnings == []
 

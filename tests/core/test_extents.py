@@ -22,6 +22,7 @@ from smbfuse.core.copying import PATIENCE, Copy
 from smbfuse.core.extents import KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE
 from smbfuse.core.filesystem import FileSystem
 from smbfuse.core.inodes import ROOT
+from smbfuse.core.kernel import Kernel
 from smbfuse.core.nt import NtBackend
 from smbfuse.core.settle import Settler
 from smbfuse.settings import MountSettings
@@ -62,7 +63,7 @@ class Mounted:
         return self.server.volume.find(f"\\{name}")
 
     async def open(self, name: str, flags: int = os.O_RDWR) -> int:
-        return await self.files.open((await self.files.lookup(ROOT, name.encode())).number, flags)
+        return (await self.files.open((await self.files.lookup(ROOT, name.encode())).number, flags)).number
 
     async def seek(self, handle: int, offset: int) -> tuple[int | str, int | str]:
         """Next data, next hole; the errno's name where there is none."""
@@ -107,10 +108,11 @@ async def mounted(**files: bytes) -> AsyncIterator[Mounted]:
         core = FileSystem(NtBackend(tree), settings, Settler(nursery), trio.current_time, unique_file_names=False)
         made = Mounted(core, server, tree)
 
-        async def drop_pages(number: int) -> None:
-            made.dropped.append(number)
+        class Kept(Kernel):
+            async def forget_data(self, number: int) -> None:
+                made.dropped.append(number)
 
-        core.drop_pages = drop_pages
+        core.kernel = Kept()
         yield made
         nursery.cancel_scope.cancel()
 

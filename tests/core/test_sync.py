@@ -34,7 +34,7 @@ class Mounted:
     tree: Tree
 
     async def open(self, flags: int) -> int:
-        return await self.files.open((await self.files.lookup(ROOT, b"f")).number, flags)
+        return (await self.files.open((await self.files.lookup(ROOT, b"f")).number, flags)).number
 
     async def flushed(self, handle: int) -> int:
         """How many FIDs for writing are flushed by an fsync of this handle."""

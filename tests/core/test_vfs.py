@@ -74,8 +74,11 @@ class Mounted:
 
 
 @asynccontextmanager
-async def mounted(*, unique: bool = False, actimeo: float = 1.0, read_only: bool = False) -> AsyncIterator[Mounted]:
-    server = FakeServer(offer=Offer(optional_support=SMB_UNIQUE_FILE_NAME if unique else 0), files=FILES)
+async def mounted(
+    *, unique: bool = False, actimeo: float = 1.0, read_only: bool = False, oplocks: bool = False
+) -> AsyncIterator[Mounted]:
+    offer = Offer(optional_support=SMB_UNIQUE_FILE_NAME if unique else 0, oplocks=oplocks)
+    server = FakeServer(offer=offer, files=FILES)
     async with trio.open_nursery() as nursery:
         session = await logged_on(server, nursery)
         tree = await connect_tree(session, "share")
@@ -142,7 +145,7 @@ async def test_our_own_write_is_not_hidden_by_a_listing() -> None:
     async with mounted(unique=True) as m:
         await m.list()
         number = (await m.files.lookup(ROOT, b"a.txt")).number
-        handle = await m.files.open(number, os.O_WRONLY)
+        handle = (await m.files.open(number, os.O_WRONLY)).number
         await m.files.write(handle, 3, b"more")
         await m.files.release(handle)
         shown = (await m.files.lookup(ROOT, b"a.txt")).stat
@@ -153,8 +156,8 @@ async def test_our_own_write_is_not_hidden_by_a_listing() -> None:
 async def test_our_own_names_are_seen_at_once() -> None:
     async with mounted(unique=True) as m:
         await m.list()
-        handle, entry = await m.files.create(ROOT, b"new", 0o644, os.O_CREAT | os.O_WRONLY)
-        await m.files.release(handle)
+        opened, entry = await m.files.create(ROOT, b"new", 0o644, os.O_CREAT | os.O_WRONLY)
+        await m.files.release(opened.number)
         await m.files.unlink(ROOT, b"b.txt")
         await m.files.rename(ROOT, b"a.txt", ROOT, b"z.txt", 0)
         assert sorted(await m.list()) == [b".", b"..", b"dir", b"new", b"z.txt"]
@@ -192,10 +195,11 @@ async def test_a_file_that_was_replaced_is_stale(other: Node) -> None:
 async def test_handles_share_one_fid_and_the_last_closes_it() -> None:
     async with mounted() as m:
         number = (await m.files.lookup(ROOT, b"a.txt")).number
-        first = await m.files.open(number, os.O_RDONLY)
-        assert await m.cost(("open", number, os.O_RDONLY)) == 0
-        wider = await m.files.open(number, os.O_RDWR)
-        assert await m.cost(("open", number, os.O_WRONLY)) == 0
+        first = (await m.files.open(number, os.O_RDONLY)).number
+        assert await m.cost(("open", number, os.O_RDONLY)) == 1, "without an oplock it has to be asked for changes"
+        wider = (await m.files.open(number, os.O_RDWR)).number
+        await trio.testing.wait_all_tasks_blocked()  # the narrower FID is closed
+        assert await m.cost(("open", number, os.O_WRONLY)) == 1
         assert len(m.files.opens) == 1
         assert bytes(await m.files.read(first, 0, 10)) == b"aaa"
         await m.files.write(wider, 0, b"X")
@@ -214,7 +218,7 @@ async def test_a_file_that_had_to_be_closed_is_opened_again_or_lost(
     async with mounted() as m:
         directory = (await m.files.lookup(ROOT, b"dir")).number
         number = (await m.files.lookup(directory, b"inner.txt")).number
-        handle = await m.files.open(number, os.O_RDWR)
+        handle = (await m.files.open(number, os.O_RDWR)).number
         answer = trio.Event()
         m.server.script.once(refused(STATUS_SHARING_VIOLATION), command=SMB_COM_RENAME)
         m.server.script.once(held(answer), command=SMB_COM_RENAME)
@@ -277,7 +281,7 @@ async def test_a_killed_open_leaves_no_fid() -> None:
 async def test_a_close_waits_for_the_reads_of_killed_callers() -> None:
     """smbd 4.17 crashes on the close of a FID whose reads it has in its hands."""
     async with mounted() as m:
-        handle = await m.files.open((await m.files.lookup(ROOT, b"a.txt")).number, os.O_RDONLY)
+        handle = (await m.files.open((await m.files.lookup(ROOT, b"a.txt")).number, os.O_RDONLY)).number
         answer = trio.Event()
         m.server.script.once(held(answer), command=SMB_COM_READ_ANDX)
         async with trio.open_nursery() as nursery:
@@ -302,7 +306,7 @@ async def test_a_name_is_taken_away_when_the_file_is_closed(taking: tuple[object
     """close(2) returns before that; smbd 4.17 lets a DELETE of an open file lie for 200 ms."""
     async with mounted() as m:
         await m.list()
-        handle = await m.files.open((await m.files.lookup(ROOT, b"a.txt")).number, os.O_WRONLY)
+        handle = (await m.files.open((await m.files.lookup(ROOT, b"a.txt")).number, os.O_WRONLY)).number
         answer = trio.Event()
         m.server.script.once(held(answer), command=SMB_COM_CLOSE)
         async with trio.open_nursery() as nursery:

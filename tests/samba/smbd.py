@@ -38,7 +38,7 @@ _GLOBAL = {
     "load printers": "no",
     "printing": "bsd",
     "usershare max shares": "0",
-    "kernel oplocks": "no",
+    "kernel oplocks": "yes",
     "store dos attributes": "yes",
     "ea support": "yes",
     "map archive": "no",
