@@ -1,4 +1,4 @@
-"""Locks between processes of this machine. Between machines, and at the server: tests/mount/test_locks.py."""
+"""Locks between processes of this machine. What servers and other machines see of them: tests/mount/test_locks.py."""
 
 from __future__ import annotations
 

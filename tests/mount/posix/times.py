@@ -214,38 +214,44 @@ def _wait_for_a_tick(place: Place, time_ns: int) -> None:
     probe.unlink()
 
 
-CTIME = "ctime moves with write, chmod, utimensat, link, rename"
+def _moved(place: Place, path: Path, change: Callable[[], object], after: Path | None = None) -> bool:
+    """Whether a change moves the ctime of the file."""
+    before = path.stat().st_ctime_ns
+    _wait_for_a_tick(place, before)
+    change()
+    return (after or path).stat().st_ctime_ns > before
 
 
-@check(CTIME)
-def changes_move_the_change_time(place: Place) -> None:
+@check("ctime moves with write and truncate")
+def contents_move_the_change_time(place: Place) -> None:
+    path = place.path / "f"
+    path.write_bytes(b"content")
+    assert _moved(place, path, lambda: path.write_bytes(b"another"))
+    assert _moved(place, path, lambda: os.truncate(path, 3))
+
+
+MTIME_INSTEAD = "Samba tells mtime instead"
+
+
+@check("ctime moves with chmod, utimensat, link, unlink, rename", unix=MTIME_INSTEAD, nounix=MTIME_INSTEAD)
+def attributes_move_the_change_time(place: Place) -> None:
     path, other = place.path / "f", place.path / "g"
     path.write_bytes(b"content")
-    steps: dict[str, Callable[[], object]] = {
-        "write": lambda: path.write_bytes(b"another"),
-        "truncate": lambda: os.truncate(path, 3),
-        "utimensat": lambda: os.utime(path, ns=(OLD, OLD)),
-        "chmod": lambda: path.chmod(0o444),
-        "chmod back": lambda: path.chmod(0o644),
-        "link": lambda: os.link(path, other),
-        "unlink of another name": other.unlink,
-        "rename away": lambda: path.rename(other),
-    }
-    for step, change in steps.items():
-        before = path.stat().st_ctime_ns
-        _wait_for_a_tick(place, before)
-        change()
-        after = (other if step == "rename away" else path).stat()
-        assert (step, after.st_ctime_ns > before) == (step, True)
+    assert _moved(place, path, lambda: os.utime(path, ns=(OLD, OLD)))
+    assert _moved(place, path, lambda: path.chmod(0o444))
+    assert _moved(place, path, lambda: os.link(path, other))
+    assert _moved(place, path, other.unlink)
+    assert _moved(place, path, lambda: path.rename(other), after=other)
 
 
-@check("ctime and mtime do not move with stat, open, read or a refused change")
+@check("mtime and ctime do not move with stat, open, read or what is refused")
 def looking_moves_no_time(place: Place) -> None:
     path = place.path / "f"
     path.write_bytes(b"content")
     os.utime(path, ns=(OLD, OLD))
-    before = path.stat()
-    _wait_for_a_tick(place, before.st_ctime_ns)
+    both = (path, place.behind / "f")
+    before = [(told.st_mtime_ns, told.st_ctime_ns) for told in map(os.stat, both)]
+    _wait_for_a_tick(place, both[1].stat().st_ctime_ns)
     path.read_bytes()
     with opened(path, os.O_RDWR):
         pass
@@ -253,8 +259,7 @@ def looking_moves_no_time(place: Place) -> None:
         os.truncate(path, -1)
     with fails(errno.EEXIST):
         os.link(path, path)
-    for told in (path.stat(), (place.behind / "f").stat()):
-        assert (told.st_mtime_ns, told.st_ctime_ns) == (before.st_mtime_ns, before.st_ctime_ns)
+    assert [(told.st_mtime_ns, told.st_ctime_ns) for told in map(os.stat, both)] == before
 
 
 @check("atime moves with read, as far as the server keeps it")
@@ -265,7 +270,9 @@ def reading_moves_the_access_time(place: Place) -> None:
     path.read_bytes()
     there = (place.behind / "f").stat().st_atime_ns
     assert there > OLD or os.statvfs(place.behind).f_flag & os.ST_NOATIME
-    eventually(lambda: path.stat().st_atime_ns == there, place.lifetime + 5, "the time of reading is seen")
+    eventually(
+        lambda: path.stat().st_atime_ns // 100 == there // 100, place.lifetime + 5, "the time of reading is seen"
+    )
     os.utime(path, ns=(OLD, OLD))
     path.stat()
     with opened(path, os.O_RDWR) as handle:
