@@ -215,7 +215,8 @@ class UnixBackend(NtBackend):
         if basic is None:
             return None
         attrs = from_unix(basic)
-        await self._insist(path, attrs, permissions)
+        # A set-group-id directory hands that bit down: the server's disk has seen to it.
+        await self._insist(path, attrs, permissions | (attrs.permissions or 0) & stat.S_ISGID)
         await self._give(path, attrs, owner)
         return attrs
 
