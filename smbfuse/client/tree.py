@@ -19,9 +19,11 @@ from smbfuse.proto.reassembly import Transaction, slices
 from smbfuse.wire import trans2
 from smbfuse.wire.const import (
     BREAK_TO_LEVEL_II,
+    FILE_APPEND_DATA,
     FILE_SHARE_DELETE,
     FILE_SHARE_READ,
     FILE_SHARE_WRITE,
+    FILE_WRITE_DATA,
     NT_CREATE_REQUEST_EXTENDED_RESPONSE,
     NT_CREATE_REQUEST_OPBATCH,
     NT_CREATE_REQUEST_OPLOCK,
@@ -109,11 +111,13 @@ L = TypeVar("L", bound="WireStruct")
 class Tree:
     """A share that a session is connected to."""
 
-    def __init__(self, session: Session, tid: int, optional_support: int, file_system: str) -> None:
+    def __init__(self, session: Session, tid: int, optional_support: int, file_system: str, rights: int = 0) -> None:
         self.session = session
         self.tid = tid
         self.optional_support = optional_support
         self.file_system = file_system
+        self.rights = rights
+        """What the user may do on the share at most, as an access mask; 0: the server does not tell."""
         self.sizes = TransferSizes.of(session.limits, session.settings)
         self.opens: dict[int, OpenFile] = {}
         self._early_breaks: dict[int, int] = {}
@@ -123,6 +127,11 @@ class Tree:
     def unique_file_names(self) -> bool:
         """SMB_UNIQUE_FILE_NAME: no file has two names, and names may be cached for 60 s. [MS-SMB] 2.2.4.7.2."""
         return bool(self.optional_support & SMB_UNIQUE_FILE_NAME)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the user may change nothing on the whole share, as with smbd's `read only = yes`."""
+        return self.rights != 0 and not self.rights & (FILE_WRITE_DATA | FILE_APPEND_DATA)
 
     # --- requests
 
@@ -395,5 +404,6 @@ async def connect_tree(session: Session, share: str) -> Tree:
     response.check(share)
     body = response.members[0][1]
     if isinstance(body, (TreeConnectExtendedResponse, TreeConnectResponse)):
-        return Tree(session, response.header.tid, body.optional_support, body.native_file_system or "")
+        rights = body.maximal_share_access_rights if isinstance(body, TreeConnectExtendedResponse) else 0
+        return Tree(session, response.header.tid, body.optional_support, body.native_file_system or "", rights)
     raise RemoteProtocolError("the answer to TREE_CONNECT_ANDX has no known form")

@@ -60,6 +60,7 @@ async def serve(server: ServerSettings, mount: MountSettings, ready: Callable[[]
         try:
             session = await open_session(server, nursery)
             tree = await connect_tree(session, server.share)
+            mount = replace(mount, read_only=mount.read_only or tree.read_only)
             files = await _file_system(tree, mount, nursery)
             session.connection.on_lost = _tell_lost  # until here it is the caller who is told, by an exception
             try:

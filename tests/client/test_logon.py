@@ -29,6 +29,7 @@ from smbfuse.wire.codec import Body
 from smbfuse.wire.const import (
     CAP_EXTENDED_SECURITY,
     CAP_UNICODE,
+    FILE_ALL_ACCESS,
     SMB_COM_NEGOTIATE,
     SMB_COM_SESSION_SETUP_ANDX,
     SMB_FLAGS2_SMB_SECURITY_SIGNATURE,
@@ -226,6 +227,15 @@ async def test_unique_file_names_are_told(nursery: trio.Nursery) -> None:
     assert not (await tree_of(FakeServer(), nursery)).unique_file_names
     promising = FakeServer(offer=Offer(optional_support=SMB_UNIQUE_FILE_NAME))
     assert (await tree_of(promising, nursery)).unique_file_names
+
+
+@pytest.mark.parametrize(
+    ("rights", "read_only"), [(0, False), (FILE_ALL_ACCESS, False), (0x001200A9, True), (0x001200AD, False)]
+)
+async def test_shares_for_reading_only_are_told(nursery: trio.Nursery, rights: int, read_only: bool) -> None:
+    """0x001200A9 is what Windows says of a share that the user may only read; 0 is said by who does not know."""
+    tree = await tree_of(FakeServer(offer=Offer(rights=rights)), nursery)
+    assert tree.read_only is read_only
 
 
 # --- negotiation

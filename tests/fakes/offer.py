@@ -15,6 +15,7 @@ from smbfuse.wire.const import (
     CAP_NT_SMBS,
     CAP_STATUS32,
     CAP_UNICODE,
+    FILE_ALL_ACCESS,
     NEGOTIATE_ENCRYPT_PASSWORDS,
     NEGOTIATE_SECURITY_SIGNATURES_ENABLED,
     NEGOTIATE_SECURITY_SIGNATURES_REQUIRED,
@@ -49,6 +50,8 @@ class Offer:
     max_buffer_size: int = 16644
     optional_support: int = SMB_SUPPORT_SEARCH_BITS
     """Set SMB_UNIQUE_FILE_NAME here: smbd never does."""
+    rights: int = FILE_ALL_ACCESS
+    """What the user may do on the shares at most."""
     file_system: str = "NTFS"
     native_os: str = "Fake"
     guest: bool = False

@@ -6,7 +6,6 @@ from smbfuse import ntstatus as nt
 from smbfuse.proto.signing import Signer
 from smbfuse.wire.codec import Body
 from smbfuse.wire.const import (
-    FILE_ALL_ACCESS,
     NEGOTIATE_SECURITY_SIGNATURES_ENABLED,
     SMB_SETUP_GUEST,
     TREE_CONNECT_ANDX_EXTENDED_RESPONSE,
@@ -84,7 +83,7 @@ def tree_connect(context: Context, request: TreeConnectAndXRequest) -> Body:
         )
     return TreeConnectExtendedResponse(
         optional_support=offer.optional_support,
-        maximal_share_access_rights=FILE_ALL_ACCESS,
+        maximal_share_access_rights=offer.rights,
         service="A:",
         native_file_system=offer.file_system,
     )
