@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import tempfile
@@ -76,6 +77,7 @@ class Ground:
     def __init__(self, server: str | None) -> None:
         self._options = None if server is None else SERVERS[server]
         self._stack = ExitStack()
+        self._numbers = itertools.count()
         # Not pytest's directories: those let nobody else in, and checks look as other users.
         self.base = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="smbfuse-posix-")))
         self.base.chmod(0o755)
@@ -93,6 +95,10 @@ class Ground:
         made.mkdir(parents=True)
         made.chmod(0o755)
         return made
+
+    def mountpoint(self) -> Path:
+        """An empty directory, another one each time."""
+        return self.directory(f"mnt{next(self._numbers)}")
 
     def _mount(self, what: str | Path, name: str, options: str, *more: str) -> None:
         """Mount something of the kernel's on the directory `name`. Takes root."""
@@ -144,7 +150,7 @@ class Stage:
         return 0.0 if self.kind.server is None else float(str(self.kind.options.get("actimeo", 1)))
 
     def _mount(self, share: str, **options: object) -> Path:
-        point = self._ground.directory(f"{share}-{id(self)}-{len(self._mounts)}")
+        point = self._ground.mountpoint()
         mount = Mount.of(self._ground.smbd, share, point, {**self.kind.options, **options})
         mount.start()
         self._mounts.append(mount)

@@ -40,7 +40,7 @@ def stage(request: pytest.FixtureRequest, theatre: Theatre) -> Stage:
 
 @pytest.fixture
 def place(stage: Stage, request: pytest.FixtureRequest) -> Iterator[Place]:
-    name = f"{request.node.callspec.params['check'].name}-{id(stage):x}"
+    name = request.node.callspec.params["check"].name
     path, behind = stage.path / name, stage.behind / name
     path.mkdir()
     path.chmod(0o755)

@@ -77,7 +77,8 @@ def nothing_is_changed_where_all_is_read_only(place: Place) -> None:
         ):
             with fails(errno.EROFS):
                 call(*arguments)
-        assert not os.access(file, os.W_OK)
+        if os.statvfs(there).f_flag & os.ST_RDONLY:  # not so of a snapshot in a share that can be written
+            assert not os.access(file, os.W_OK)
         assert file.read_bytes() == before
         assert sorted(os.listdir(there)) == ["d", "f"]
 
