@@ -105,6 +105,9 @@ class Backend(Protocol):
 
     async def stat(self, path: ServerPath) -> Attributes: ...
 
+    async def count_names(self, path: ServerPath) -> int:
+        """How many names a file has. The `nlink` of a search without the UNIX extensions does not tell it."""
+
     async def stat_open(self, file: OpenFile) -> Attributes: ...
 
     async def file_id(self, file: OpenFile) -> int:

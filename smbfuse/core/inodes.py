@@ -126,13 +126,17 @@ class InodeTable:
     def enter(self, parent: Inode, name: str, attrs: Attributes) -> Inode:
         """The inode that `name` in `parent` stands for, now that the server described it so.
 
-        What was known under the name before and is not the same file loses the name.
+        What was known under the name before and is not the same file loses the name. A file that is known under
+        another name and has one only (`attrs.nlink`) was renamed by others, or deleted, and its number given again:
+        either way the other name is not its any more.
         """
         snapshot = parent.snapshot or is_snapshot(name)
         known = self.find(parent, name)
         if known is not None:
             if self._same(known, attrs):
                 self.link(known, parent, name)
+                if attrs.dos is None:  # else nobody has counted
+                    self._drop_other_names(known, attrs)
                 return known
             self.unlink(parent, name)
         inode = None if snapshot else self._by_another_name(attrs)
@@ -143,10 +147,24 @@ class InodeTable:
             if file_id > ROOT and not snapshot:
                 self._by_file_id[file_id] = inode
         self.link(inode, parent, name)
+        self._drop_other_names(inode, attrs)
         return inode
 
     def _id(self, attrs: Attributes) -> int:
         return attrs.file_id if self.server_numbers else 0
+
+    def _drop_other_names(self, inode: Inode, attrs: Attributes) -> None:
+        """Leave the name that was linked last, if the file has no other."""
+        if attrs.nlink <= 1:
+            for parent, name in list(inode.names.values())[:-1]:
+                self.unlink(parent, name)
+
+    def is_by_another_name(self, parent: Inode, name: str, attrs: Attributes) -> bool:
+        """Whether `enter` would take this file for one that is known, but not under this name."""
+        known = self.find(parent, name)
+        if known is not None and self._same(known, attrs):
+            return False
+        return not (parent.snapshot or is_snapshot(name)) and self._by_another_name(attrs) is not None
 
     def _by_another_name(self, attrs: Attributes) -> Inode | None:
         """The known inode that these attributes are a hard link of. A directory has one name only.

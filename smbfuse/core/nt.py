@@ -188,6 +188,9 @@ class NtBackend:
         info = await self.tree.query_path(path, FileAllInfo, max_data=_ALL_INFO)
         return from_nt(info, info.creation_time, nlink=info.number_of_links)
 
+    async def count_names(self, path: ServerPath) -> int:
+        return (await self._stat_all(path)).nlink
+
     async def stat_open(self, file: OpenFile) -> Attributes:
         """Attributes by FID: right also for sizes of files being written, which listings of Windows are late with."""
         info = await self.tree.query_file(file.fid, FileAllInfo, max_data=_ALL_INFO)

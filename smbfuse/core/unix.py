@@ -118,6 +118,9 @@ class UnixBackend(NtBackend):
     async def stat(self, path: ServerPath) -> Attributes:
         return from_unix(await self.tree.query_path(path, FileUnixBasic))
 
+    async def count_names(self, path: ServerPath) -> int:
+        return (await self.stat(path)).nlink
+
     async def stat_open(self, file: OpenFile) -> Attributes:
         return from_unix(await self.tree.query_file(file.fid, FileUnixBasic))
 

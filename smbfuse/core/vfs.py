@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import logging
 import stat
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from smbfuse.core.opens import Opener, SharedOpen
     from smbfuse.core.settle import Settler
     from smbfuse.settings import MountSettings
+
+log: Final = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -184,6 +187,7 @@ class Vfs:
             self.inodes.unlink(parent, name)
             timeout = self.cache.remaining(found.until)
             return Entry(0, None, timeout, timeout)
+        await self._tell_links(parent, found.name, found.attrs)
         inode = self.inodes.enter(parent, found.name, found.attrs)
         inode.lookups += 1
         asked_of = version if inode is known else inode.version
@@ -191,6 +195,19 @@ class Vfs:
         if inode.version == asked_of:
             self.cache.update(parent, found.name, attrs)
         return self.entry(inode, attrs, found.until)
+
+    async def _tell_links(self, parent: Inode, name: str, attrs: Attributes) -> None:
+        """See to it that `attrs` tells how many names a file has where it is known by another one already.
+
+        A hard link has that name, too; a file that others renamed has not, nor has a new one that got the number of
+        a deleted one. To mistake these would be to open one file by the path of another.
+        """
+        if attrs.dos is None or attrs.nlink > 1 or not self.inodes.is_by_another_name(parent, name, attrs):
+            return
+        try:
+            attrs.nlink = await self.backend.count_names(self.path(parent, name))
+        except StatusError as exc:
+            log.debug("how many names %s has cannot be told: %s", name, exc)
 
     async def _find(self, parent: Inode, name: str) -> Present | Absent:
         """A name, by the listing of its directory or by asking."""
@@ -544,6 +561,7 @@ class Vfs:
         if attrs is None:
             asked = self.cache.now()
             attrs = await self.backend.stat(self.path(parent, name))
+        await self._tell_links(parent, name, attrs)
         self.cache.added(parent, name, attrs)
         inode = self.inodes.enter(parent, name, attrs)
         inode.lookups += 1
@@ -585,11 +603,12 @@ class Vfs:
             if not emit(name, Entry(inode.number, _DIRECTORY, 0.0, 0.0), offset + 1):
                 return
         for index in range(max(start - len(dots), 0), len(handle.entries)):
-            if not self._emit_one(handle, index, emit):
+            if not await self._emit_one(handle, index, emit):
                 return
 
-    def _emit_one(self, handle: DirHandle, index: int, emit: Callable[[bytes, Entry, int], bool]) -> bool:
+    async def _emit_one(self, handle: DirHandle, index: int, emit: Callable[[bytes, Entry, int], bool]) -> bool:
         name, attrs = handle.entries[index]
+        await self._tell_links(handle.inode, name, attrs)
         inode = self.inodes.enter(handle.inode, name, attrs)
         if self.opens.of(inode, write=True) is None:
             self.cache.learn(inode, attrs, handle.asked)

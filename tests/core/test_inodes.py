@@ -12,12 +12,12 @@ def table(*, server_numbers: bool = True) -> InodeTable:
     return InodeTable(Inode(ROOT, stat.S_IFDIR), str, server_numbers=server_numbers)
 
 
-def described(file_id: int, kind: int = stat.S_IFREG) -> Attributes:
-    return Attributes(kind=kind, size=0, allocated=0, atime_ns=0, mtime_ns=0, ctime_ns=0, file_id=file_id)
+def described(file_id: int, kind: int = stat.S_IFREG, nlink: int = 1) -> Attributes:
+    return Attributes(kind=kind, size=0, allocated=0, atime_ns=0, mtime_ns=0, ctime_ns=0, file_id=file_id, nlink=nlink)
 
 
-def known(inodes: InodeTable, name: str, file_id: int, kind: int = stat.S_IFREG) -> Inode:
-    inode = inodes.enter(inodes.root, name, described(file_id, kind))
+def known(inodes: InodeTable, name: str, file_id: int, kind: int = stat.S_IFREG, nlink: int = 1) -> Inode:
+    inode = inodes.enter(inodes.root, name, described(file_id, kind, nlink))
     inode.lookups += 1
     return inode
 
@@ -28,14 +28,37 @@ def test_the_servers_id_is_the_number() -> None:
 
 def test_names_of_one_file_are_one_inode() -> None:
     inodes = table()
-    assert known(inodes, "a", 4711) is known(inodes, "b", 4711)
+    assert known(inodes, "a", 4711) is known(inodes, "b", 4711, nlink=2)
+    assert inodes.find(inodes.root, "a") is inodes.find(inodes.root, "b")
+
+
+def test_a_file_with_one_name_has_lost_those_that_were_known() -> None:
+    """Others renamed it, or deleted it and its id was given again: to reach it by an old name would hit another."""
+    inodes = table()
+    inode = known(inodes, "old", 4711)
+    assert inodes.is_by_another_name(inodes.root, "new", described(4711))
+    assert known(inodes, "new", 4711) is inode
+    assert inodes.components(inode) == ["new"]
+    assert inodes.find(inodes.root, "old") is None
+    inodes.unlink(inodes.root, "new")
+    assert inode.deleted
+
+
+def test_a_name_that_others_removed_is_known_to_be_gone_by_the_count() -> None:
+    inodes = table()
+    inode = known(inodes, "a", 4711)
+    known(inodes, "b", 4711, nlink=2)
+    assert not inodes.is_by_another_name(inodes.root, "a", described(4711))
+    known(inodes, "a", 4711, nlink=1)
+    assert inodes.components(inode) == ["a"]
+    assert inodes.find(inodes.root, "b") is None
 
 
 def test_names_of_one_file_are_one_inode_also_where_its_id_was_used_before() -> None:
     inodes = table()
     gone = known(inodes, "old", 4711)
     inodes.unlink(inodes.root, "old")  # the kernel has not forgotten it yet
-    first, second = known(inodes, "first", 4711), known(inodes, "second", 4711)
+    first, second = known(inodes, "first", 4711), known(inodes, "second", 4711, nlink=2)
     assert first is second
     assert first.number != gone.number
     inodes.forget(gone.number, 1)
