@@ -16,11 +16,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import trio
 
-from smbfuse.client.openfile import LockChange, PosixLockChange, Wait
+from smbfuse.client.openfile import LockChange, LockRange, PosixLockChange, Wait
 from smbfuse.core.locktable import END, Mode, Ranges, Span, differences
 from smbfuse.errors import SmbfuseError, StatusError
 from smbfuse.ntstatus import STATUS_FILE_LOCK_CONFLICT, STATUS_LOCK_NOT_GRANTED, STATUS_RANGE_NOT_LOCKED
@@ -133,42 +133,52 @@ async def _granted(request: Callable[[], Awaitable[None]]) -> bool:
 # --- locks of LOCKING_ANDX
 
 
+class Entry(NamedTuple):
+    """A lock as it was taken; `spare`: by the second PID (`LockRange`)."""
+
+    span: Span
+    spare: bool = False
+
+    @property
+    def range(self) -> LockRange:
+        return LockRange(self.span.start, self.span.end, self.spare)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How to get from some locks to others by LOCKING_ANDX."""
 
     shared: tuple[Span, ...]
     """To be taken first: shared locks stand beside our own of either kind (but not beside another FID's exclusive)."""
-    unlocks: tuple[Span, ...]
+    unlocks: tuple[Entry, ...]
     exclusive: tuple[Span, ...]
     """To be taken with the unlocks in one message: they cannot stand on what is unlocked."""
 
 
-def plan(entries: Iterable[Span], wanted: Ranges) -> Plan:
-    """What has to be changed where `entries` are held, each as it was taken, so that `wanted` is.
+def plan(entries: Iterable[Entry], wanted: Ranges) -> Plan:
+    """What has to be changed where `entries` are held so that `wanted` is.
 
-    Of a shared lock below an exclusive one of ours the latter alone counts: it stays as long as it can.
+    A shared lock below an exclusive one of the same bytes stays as long as that: an unlock could not tell them apart.
     """
     entries = list(entries)
-    kept = [entry for entry in entries if entry.mode == Mode.EXCLUSIVE and wanted.overlapping(entry) == [entry]]
-    exclusive = [span for span in differences(Ranges(kept), wanted) if span.mode == Mode.EXCLUSIVE]
-    for entry in entries:
-        room = not any(entry.overlaps(span) for span in exclusive)
-        if entry.mode == Mode.SHARED and room and wanted.covers([entry]):
-            kept.append(entry)
-    missing = differences(_covered(kept), wanted)
+    kept = [one for one in entries if one.span.mode == Mode.EXCLUSIVE and wanted.overlapping(one.span) == [one.span]]
+    exclusive = [span for span in differences(_covered(kept), wanted) if span.mode == Mode.EXCLUSIVE]
+    for one in entries:
+        room = not any(one.span.overlaps(span) for span in exclusive)
+        if one.span.mode == Mode.SHARED and room and wanted.covers([one.span]):
+            kept.append(one)
     return Plan(
-        shared=tuple(span for span in missing if span.mode == Mode.SHARED),
-        unlocks=tuple(entry for entry in entries if entry not in kept),
+        shared=tuple(span for span in differences(_covered(kept), wanted) if span.mode == Mode.SHARED),
+        unlocks=tuple(one for one in entries if one not in kept),
         exclusive=tuple(exclusive),
     )
 
 
-def _covered(entries: Iterable[Span]) -> Ranges:
+def _covered(entries: Iterable[Entry]) -> Ranges:
     """What locks that overlap hold together: exclusive ones stand over shared ones."""
     found = Ranges()
-    for entry in sorted(entries, key=lambda span: span.mode):
-        found.set(entry)
+    for entry in sorted(entries, key=lambda one: one.span.mode):
+        found.set(entry.span)
     return found
 
 
@@ -178,17 +188,18 @@ class MandatoryLocks(ServerLocks):
     Making an exclusive lock shared leaves no gap. Unlocking a part of an exclusive one does, for the time that the
     server takes between two ranges of one message. So does making a shared one exclusive: smbd and Windows refuse an
     exclusive lock over a shared one of the same FID, and the shared one is gone even where the exclusive one is not
-    had. It is asked for again right behind that, to stand below the exclusive one or in its place. In between another
-    machine could get an exclusive lock only if it, too, held a shared one and let go of it; so only one at a time of
-    those that share this code does that, whoever holds the byte `turn`. A wait for an upgrade is no wait at the server
-    (we would hold nothing all the while) but a try now and then, by whoever calls.
+    had. So it is asked for again right behind that, by the second PID, which does not get it where the first now has
+    it exclusively (a shared lock below would keep ourselves from writing). In between another machine could get an
+    exclusive lock only if it, too, held a shared one and let go of it: so only one at a time of those that share this
+    code does that, whoever holds the byte `turn`. A wait for an upgrade is no wait at the server (we would hold
+    nothing all the while) but a try now and then, by whoever calls.
 
     Of two locks of the same bytes an unlock ends the exclusive one first ([MS-FSA] 2.1.5.9; smbd 4.17: the older).
     """
 
     def __init__(self, file: OpenFile, end: int, on_late: Callable[[], None]) -> None:
         super().__init__(file, end, on_late)
-        self._entries: list[Span] = []
+        self._entries: list[Entry] = []
         self._turn = Span(end - 1, end, Mode.EXCLUSIVE)
 
     @property
@@ -207,14 +218,13 @@ class MandatoryLocks(ServerLocks):
         if todo.shared and not await self._take(self.file, todo.shared, wait):
             return False
         below = self._shared_below(todo.exclusive)
-        turn = (self._turn,) if below else ()
-        if turn and not await self._send(self.file, (), turn, Wait(TURN_PATIENCE)):
+        if below and not await self._send(self.file, (), (self._turn,), Wait(TURN_PATIENCE)):
             return False
         if todo.unlocks and len(todo.unlocks) + len(todo.exclusive) <= PER_MESSAGE:
-            return await self._swap(todo, turn, below, wait)
-        await self._give_back(self.file, todo.unlocks)
+            return await self._swap(todo, below, wait)
+        await self._give_back(todo.unlocks)
         got = not todo.exclusive or await self._take(self.file, todo.exclusive, wait)
-        await self._give_back(self.file, turn)
+        await self._give_back([Entry(self._turn)] if below else [])
         return got
 
     def _shared_below(self, exclusive: tuple[Span, ...]) -> tuple[Span, ...]:
@@ -229,59 +239,66 @@ class MandatoryLocks(ServerLocks):
                 return False
         return True
 
-    async def _swap(self, todo: Plan, turn: tuple[Span, ...], below: tuple[Span, ...], wait: Wait | None) -> bool:
-        """Unlock and lock exclusively in one message; `below` is had again, and the turn passed on, in the next one.
+    async def _swap(self, todo: Plan, below: tuple[Span, ...], wait: Wait | None) -> bool:
+        """Unlock and lock exclusively in one message; in the next `below` is had again, and the turn passed on.
 
-        Between the two NT_CANCEL goes out: smbd 4.17 would let a second try lie, and the other message behind it.
+        NT_CANCEL goes out behind either: smbd 4.17 would let a second try lie, and all that comes after it.
         """
         swap = partial(self._send, self.file, todo.unlocks, todo.exclusive)
-        at_once = Wait(0)
-        at_once.stop()
+        turn = (Entry(self._turn),)
         try:
-            if below:
-                return await _in_line(swap, partial(self._send, self.file, turn, below, None), at_once)
-            return await swap(wait)
+            if not below:
+                return await swap(wait)
+            again = partial(self._send, self.file, turn, below, _at_once(), spare=True)
+            return await _in_line(swap, again, _at_once())
         except StatusError as exc:
             if exc.status != STATUS_RANGE_NOT_LOCKED:
                 raise
-        await self._give_back(self.file, (*todo.unlocks, *below, *turn))
+        await self._give_back((*todo.unlocks, *(Entry(span, spare=True) for span in below), *turn))
         return not todo.exclusive or await self._take(self.file, todo.exclusive, wait)
 
-    async def _give_back(self, file: OpenFile, unlocks: Iterable[Span]) -> None:
+    async def _give_back(self, unlocks: Iterable[Entry]) -> None:
         """One by one: what the server does not know of is no reason to keep the rest."""
-        for span in unlocks:
+        for entry in unlocks:
             try:
-                await self._send(file, (span,), (), None)
+                await self._send(self.file, (entry,), (), None)
             except StatusError as exc:
                 if exc.status != STATUS_RANGE_NOT_LOCKED:
                     raise
-                self._strike((span,))
+                self._strike((entry,))
 
     async def _send(
-        self, file: OpenFile, unlocks: tuple[Span, ...], locks: tuple[Span, ...], wait: Wait | None
+        self,
+        file: OpenFile,
+        unlocks: tuple[Entry, ...],
+        locks: tuple[Span, ...],
+        wait: Wait | None,
+        *,
+        spare: bool = False,
     ) -> bool:
         """One message, accounted for; `locks` are of one mode."""
+        entries = tuple(Entry(span, spare) for span in locks)
 
         def late() -> None:
-            self._entries += locks
+            self._entries += entries
             self._on_late()
 
         change = LockChange(
-            unlocks=tuple((span.start, span.end) for span in unlocks),
-            locks=tuple((span.start, span.end) for span in locks),
+            unlocks=tuple(entry.range for entry in unlocks),
+            locks=tuple(entry.range for entry in entries),
             shared=bool(locks) and locks[0].mode == Mode.SHARED,
             on_late=late,
         )
         granted = await _granted(partial(file.lock, change, wait))
         self._strike(unlocks)  # they are done even where the locks are refused
         if granted:
-            self._entries += locks
+            self._entries += entries
         return granted
 
-    def _strike(self, spans: Iterable[Span]) -> None:
-        for span in spans:
-            if span in self._entries:
-                self._entries.remove(span)
+    def _strike(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            if entry in self._entries:
+                self._entries.remove(entry)
 
     async def in_the_way(self, wanted: Span) -> Span | None:
         """By locking, and unlocking again; what is held already stays. Where another's lock begins is not known."""
@@ -302,7 +319,7 @@ class MandatoryLocks(ServerLocks):
     async def aside(self, span: Span) -> AsyncIterator[None]:
         """Be without our shared locks on these bytes for a moment: they keep us from writing, too."""
         held = self.held
-        await self._give_back(self.file, [entry for entry in self._entries if entry.overlaps(span)])
+        await self._give_back([entry for entry in self._entries if entry.span.overlaps(span)])
         try:
             yield
         finally:
@@ -312,19 +329,25 @@ class MandatoryLocks(ServerLocks):
     async def _carry_over(self, old: OpenFile, new: OpenFile) -> None:
         """Shared locks overlap; for exclusive ones the new FID waits in line when the old one lets go."""
         shared = tuple(span for span in self.held if span.mode == Mode.SHARED)
-        exclusive = tuple(span for span in self._entries if span.mode == Mode.EXCLUSIVE)
-        below = [span for span in self._entries if span.mode == Mode.SHARED]
-        self._entries = []
+        before, self._entries = self._entries, []
         if shared:
             await self._take(new, shared, None)
-        for batch in _batches(exclusive):
-            old_ones = [*batch, *(span for span in below if any(span.overlaps(other) for other in batch))]
-            let_go = LockChange(unlocks=tuple((span.start, span.end) for span in old_ones))
-            await _in_line(partial(self._send, new, (), batch), partial(old.lock, let_go), Wait(PATIENCE))
+        for batch in _batches(tuple(entry.span for entry in before if entry.span.mode == Mode.EXCLUSIVE)):
+            gone = tuple(entry.range for entry in before if any(entry.span.overlaps(span) for span in batch))
+            await _in_line(
+                partial(self._send, new, (), batch), partial(old.lock, LockChange(unlocks=gone)), Wait(PATIENCE)
+            )
 
 
 def _batches(spans: tuple[Span, ...]) -> Iterable[tuple[Span, ...]]:
     return (spans[start : start + PER_MESSAGE] for start in range(0, len(spans), PER_MESSAGE))
+
+
+def _at_once() -> Wait:
+    """A try that is ended as soon as it is out."""
+    made = Wait(0)
+    made.stop()
+    return made
 
 
 async def _in_line(first: Callable[[Wait], Awaitable[T]], second: Callable[[], Awaitable[object]], wait: Wait) -> T:

@@ -28,7 +28,7 @@ from smbfuse.core.inodes import ROOT
 from smbfuse.core.kernel import Kernel
 from smbfuse.core.locks import FileLock
 from smbfuse.core.locktable import END, Mode, Ranges, Span
-from smbfuse.core.serverlocks import plan
+from smbfuse.core.serverlocks import Entry, plan
 from smbfuse.core.settle import Settler
 from smbfuse.core.unix import choose_backend
 from smbfuse.settings import Credentials, MountSettings, Secret, ServerSettings
@@ -275,7 +275,7 @@ async def test_what_the_locks_of_a_transaction_of_sqlite_cost(place: Place, pair
     before = one.machine.requests
     for step in back:
         await one.lock(*step)
-    assert one.machine.requests - before == len(back)
+    assert one.machine.requests - before == len(back) + (0 if place.unix else 1), "no gap where it becomes weaker"
     assert len(renewed) == 5, "a weaker lock tells nothing new"
 
 
@@ -686,22 +686,26 @@ spans = st.builds(
 class Mandatory:
     """A server that keeps the rules of LOCKING_ANDX for one FID."""
 
-    entries: list[Span]
+    entries: list[Entry]
 
-    def lock(self, span: Span) -> None:
+    def lock(self, new: Entry) -> bool:
+        """Whether it is had. Shared locks stand over exclusive ones of the same PID."""
         for entry in self.entries:
-            stacked = span.mode == Mode.SHARED
-            assert stacked or not span.overlaps(entry), "an exclusive lock on one of our own is refused"
-        self.entries.append(span)
+            stacked = new.span.mode == Mode.SHARED and (entry.span.mode == Mode.SHARED or entry.spare == new.spare)
+            if not stacked and new.span.overlaps(entry.span):
+                return False
+        self.entries.append(new)
+        return True
 
-    def unlock(self, span: Span) -> None:
-        same = [entry for entry in self.entries if (entry.start, entry.end) == (span.start, span.end)]
+    def unlock(self, wanted: Entry) -> None:
+        same = [entry for entry in self.entries if entry.range == wanted.range]
         assert same, "not locked"
-        self.entries.remove(max(same, key=lambda entry: entry.mode))
+        self.entries.remove(max(same, key=lambda entry: entry.span.mode))
 
     @property
     def modes(self) -> list[Mode]:
-        covering = ([entry.mode for entry in self.entries if entry.start <= at < entry.end] for at in range(SIZE))
+        spans = [entry.span for entry in self.entries]
+        covering = ([span.mode for span in spans if span.start <= at < span.end] for at in range(SIZE))
         return [max(modes, default=Mode.NONE) for modes in covering]
 
 
@@ -714,28 +718,25 @@ def _ranges(content: list[Span]) -> Ranges:
 
 @given(st.lists(st.tuples(st.lists(spans, max_size=5), st.booleans()), min_size=2, max_size=5))
 def test_a_plan_keeps_the_rules_and_shared_locks(goals: list[tuple[list[Span], bool]]) -> None:
-    """Also where shared locks are held again below exclusive ones."""
-    server = Mandatory([])
-    entries: list[Span] = []
-    for content, again in goals:
-        before, wanted = _ranges(entries), _ranges(content)
+    """Also where exclusive locks are refused, and the shared ones had again by the second PID."""
+    server, entries = Mandatory([]), list[Entry]()
+    for content, refused in goals:
+        before, wanted = server.modes, _ranges(content)
         todo = plan(entries, wanted)
         for span in todo.shared:
-            server.lock(span)
-        for span in todo.unlocks:
-            server.unlock(span)
-            entries.remove(span)
-        after_unlocks = server.modes
-        for span in todo.exclusive:
-            server.lock(span)
-        below = [part for span in todo.exclusive for part in before.overlapping(span) if part.mode == Mode.SHARED]
-        for span in below if again else []:
-            server.lock(span)
-            entries.append(span)
-        entries += [*todo.shared, *todo.exclusive]
+            assert server.lock(Entry(span))
+        for entry in todo.unlocks:
+            server.unlock(entry)
+            entries.remove(entry)
+        between = server.modes
+        below = [span for span in todo.exclusive if refused]
+        taken = [Entry(span._replace(mode=Mode.SHARED), spare=True) for span in below]
+        taken += [Entry(span) for span in todo.exclusive if not refused]
+        assert all(map(server.lock, taken)), "an exclusive lock on one of our own is refused"
+        entries += [*(Entry(span) for span in todo.shared), *taken]
         assert sorted(server.entries) == sorted(entries), "we know what is held"
-        new = Mandatory(list(wanted)).modes
-        assert server.modes == new
-        for old, between, after in zip(Mandatory(list(before)).modes, after_unlocks, new, strict=True):
-            if old and after == Mode.SHARED:
-                assert between, "a byte that stays locked was unlocked for a moment"
+        after = Mandatory([Entry(span) for span in wanted]).modes
+        assert refused or server.modes == after
+        for old, meanwhile, new in zip(before, between, after, strict=True):
+            if old and new == Mode.SHARED:
+                assert meanwhile, "a byte that stays locked was unlocked for a moment"
