@@ -134,16 +134,10 @@ def test_a_killed_waiter_leaves_nothing(place: Place, lockers: Lockers) -> None:
     one, waiter, other = lockers(file), lockers(place.mount() / "file"), lockers(file)
     assert one("lock", "f", W, 0, 10) is None
     waiter.ask("wait", "f", W, 0, 10)
-    eventually(lambda: _sleeps(waiter), SOON, "the waiter waits")
+    eventually(waiter.blocked, SOON, "the waiter waits")
     waiter.kill()
     assert one("lock", "f", U, 0, 0) is None
     eventually(lambda: other("lock", "f", W, 0, 0) is None, SOON, "the lock is free")
-
-
-def _sleeps(locker: Locker) -> bool:
-    """Whether it is in a system call that waits for a lock."""
-    stack = Path(f"/proc/{locker.process.pid}/wchan").read_text()
-    return "fuse" in stack or "request_wait" in stack or "lock" in stack
 
 
 def test_killed_holders_leave_nothing(place: Place, lockers: Lockers) -> None:
@@ -194,7 +188,7 @@ def test_a_deadlock_is_told(place: Place, lockers: Lockers) -> None:
     assert one("lock", "f", W, 0, 1) is None
     assert other("lock", "f", W, 1, 1) is None
     one.ask("wait", "f", W, 1, 1)
-    eventually(lambda: _sleeps(one), SOON, "the first waits")
+    eventually(one.blocked, SOON, "the first waits")
     assert other("wait", "f", W, 0, 1) == errno.errorcode[errno.EDEADLK]
     assert other("lock", "f", U, 0, 0) is None
     assert one.answer() is None

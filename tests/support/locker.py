@@ -10,15 +10,18 @@ import fcntl
 import json
 import os
 import queue
+import signal
 import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any, Self
 
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of Linux on 64-bit machines
+_OFD_SETLK = 37  # asm-generic/fcntl.h; Python 3.11 has no name for it
 ANSWER_TIMEOUT = 20.0
 
 
@@ -40,6 +43,10 @@ class Commands:
     def wait(self, name: str, kind: int, start: int, length: int) -> None:
         fcntl.fcntl(self.files[name], fcntl.F_SETLKW, _FLOCK.pack(kind, os.SEEK_SET, start, length, 0))
 
+    def ofd(self, name: str, kind: int, start: int, length: int) -> None:
+        """A lock of the open file description."""
+        fcntl.fcntl(self.files[name], _OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, start, length, 0))
+
     def test(self, name: str, kind: int, start: int, length: int) -> list[int]:
         asked = _FLOCK.pack(kind, os.SEEK_SET, start, length, 0)
         found, _, first, size, pid = _FLOCK.unpack(fcntl.fcntl(self.files[name], fcntl.F_GETLK, asked))
@@ -55,8 +62,13 @@ class Commands:
         return os.pwrite(self.files[name], text.encode(), offset)
 
 
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise OSError(errno.EINTR, "a signal")  # else Python would repeat the system call
+
+
 def main() -> None:
-    """Answer commands until there are none."""
+    """Answer commands until there are none. SIGUSR1 ends one that waits, with EINTR."""
+    signal.signal(signal.SIGUSR1, _interrupt)
     commands = Commands()
     for line in sys.stdin:
         name, *arguments = json.loads(line)
@@ -106,6 +118,15 @@ class Locker:
         self.ask(*command)
         return self.answer()
 
+    def blocked(self) -> bool:
+        """Whether it is in a system call that waits for a lock."""
+        function = Path(f"/proc/{self.process.pid}/wchan").read_text()
+        return any(word in function for word in ("fuse", "request_wait", "lock"))
+
+    def interrupt(self) -> None:
+        """End the command under way."""
+        self.process.send_signal(signal.SIGUSR1)
+
     def kill(self) -> None:
         """SIGKILL, and wait for its end."""
         self.process.kill()
@@ -115,6 +136,10 @@ class Locker:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Kill it, and let go of what we had for it."""
         self.kill()
         self._reader.join(ANSWER_TIMEOUT)
         for stream in (self.process.stdin, self.process.stdout):
