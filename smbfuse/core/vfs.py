@@ -151,7 +151,7 @@ class Vfs:
         attr_timeout = self.cache.remaining(inode.attrs_until)
         entry_timeout = attr_timeout if entry_until is None else self.cache.remaining(entry_until)
         shown = self.owners.stat(self.remembered.shown(inode, attrs))
-        if hidden := self.silly.names_of(inode):
+        if (hidden := self.silly.names_of(inode)) or inode.deleted:
             shown = shown._replace(nlink=max(attrs.nlink - hidden, 0))
         elif inode.linked and attrs.dos is not None and shown.nlink < len(inode.names):
             shown = shown._replace(nlink=len(inode.names))  # NT searches do not tell
@@ -252,6 +252,8 @@ class Vfs:
         if share is not None:
             attrs = self.write_times.corrected(inode, await share.use(self.backend.stat_open))
             attrs.size = max(attrs.size, self.unwritten_end(inode))
+        elif inode.deleted and inode.attrs is not None and not self.silly.names_of(inode):
+            return replace(inode.attrs, nlink=0)  # a program is in it, say: nothing is left that could be asked
         else:
             attrs = await self.backend.stat(self.path(inode))
         if self.inodes.is_another(inode, attrs):

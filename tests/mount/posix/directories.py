@@ -124,6 +124,8 @@ def a_removed_directory_takes_nothing_in(place: Place) -> None:
         made.mkdir()
         (made / "f").write_bytes(b"")
         assert os.listdir(handle) == []
+        assert os.fstat(handle).st_nlink == 0
+        assert os.fstat(handle).st_ino != made.stat().st_ino
 
 
 @check(REMOVED)
