@@ -271,7 +271,9 @@ class NtBackend:
 
     # --- changing
 
-    async def change(self, path: ServerPath, file: OpenFile | None, change: Change, before: Attributes | None) -> None:
+    async def change(
+        self, path: ServerPath | None, file: OpenFile | None, change: Change, before: Attributes | None
+    ) -> None:
         """Size, times and the read-only bit. Owners and the other mode bits are not the server's to keep."""
         if change.size is not None:
             await self._resize(path, file, change.size)
@@ -283,17 +285,17 @@ class NtBackend:
         if info != FileBasicInfo():
             await self.set_basic(path, file, info)
 
-    async def _resize(self, path: ServerPath, file: OpenFile | None, size: int) -> None:
+    async def _resize(self, path: ServerPath | None, file: OpenFile | None, size: int) -> None:
         if file is not None:
             await self.tree.set_file(file.fid, FileEndOfFileInfo(end_of_file=size))
             return
-        own, _ = await self.open(path, read=False, write=True)
+        own, _ = await self.open(named(path), read=False, write=True)
         try:
             await self.tree.set_file(own.fid, FileEndOfFileInfo(end_of_file=size))
         finally:
             own.close_soon()
 
-    async def set_basic(self, path: ServerPath, file: OpenFile | None, info: FileBasicInfo) -> None:
+    async def set_basic(self, path: ServerPath | None, file: OpenFile | None, info: FileBasicInfo) -> None:
         """By the FID of a file open for writing: a time set by path smbd replaces with its own when that FID is closed.
 
         Else by path, in one request. Some servers want a FID for it.
@@ -301,6 +303,7 @@ class NtBackend:
         if file is not None:
             await self.tree.set_file(file.fid, info)
             return
+        path = named(path)
         try:
             await self.tree.set_path(path, info)
             return
@@ -450,6 +453,13 @@ class NtBackend:
 
     async def link(self, old: ServerPath, new: ServerPath) -> None:
         await self.tree.link(old, new)
+
+
+def named(path: ServerPath | None) -> ServerPath:
+    """The path of what only a path can reach. OSError(ESTALE) if there is none: an empty one is the share's root."""
+    if path is None:
+        raise OSError(errno.ESTALE, "the file has no name any more")
+    return path
 
 
 def _filetime(ns: int | None) -> int:

@@ -15,7 +15,7 @@ from smbfuse.core.attrs import ANYBODY, UNIX_KINDS, Attributes, Owner, from_unix
 from smbfuse.core.backend import Change, Space, child, split
 from smbfuse.core.changes import applied
 from smbfuse.core.names import POSIX_NAMES, acceptable
-from smbfuse.core.nt import UNKNOWN_LEVEL, NtBackend
+from smbfuse.core.nt import UNKNOWN_LEVEL, NtBackend, named
 from smbfuse.errors import NotSupported, RemoteProtocolError, StatusError
 from smbfuse.ntstatus import STATUS_ACCESS_DENIED, STATUS_OBJECT_NAME_NOT_FOUND
 from smbfuse.wire.const import (
@@ -193,8 +193,13 @@ class UnixBackend(NtBackend):
 
     # --- changing
 
-    async def change(self, path: ServerPath, file: OpenFile | None, change: Change, before: Attributes | None) -> None:
-        """All in one request, but for the size of an open file, which its FID sets."""
+    async def change(
+        self, path: ServerPath | None, file: OpenFile | None, change: Change, before: Attributes | None
+    ) -> None:
+        """All in one request, but for the size of an open file, which its FID sets.
+
+        By FID smbd 4.17 sets nothing of UNIX's of a file whose name is gone.
+        """
         if change.size is not None:
             await self._resize(path, file, change.size)
         info = FileUnixBasic()
@@ -209,7 +214,7 @@ class UnixBackend(NtBackend):
         if change.mtime_ns is not None:
             info.last_modification_time = ns_to_filetime(change.mtime_ns)
         if info != FileUnixBasic():
-            await self.tree.set_path(path, info)
+            await self.tree.set_path(named(path), info)
 
     async def make_directory(self, path: ServerPath, permissions: int, owner: Owner = ANYBODY) -> Attributes | None:
         # Just these two bits are "make a directory" for smbd 4.17, and fail where the name is taken.

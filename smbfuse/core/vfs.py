@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
-from smbfuse.client.tree import ServerPath
 from smbfuse.core.attrs import ANYBODY, Attributes, Owner, OwnerPolicy, Stat, count_links
 from smbfuse.core.backend import Backend, Change, Space, server_path
 from smbfuse.core.changes import applied
@@ -45,6 +44,7 @@ from smbfuse.wire.const import OPLOCK_BATCH, OPLOCK_NONE
 
 if TYPE_CHECKING:
     from smbfuse.client.openfile import OpenFile
+    from smbfuse.client.tree import ServerPath
     from smbfuse.core.opens import Opener, SharedOpen
     from smbfuse.core.settle import Settler
     from smbfuse.settings import MountSettings
@@ -273,7 +273,9 @@ class Vfs:
 
         async def by(file: OpenFile | None) -> None:
             nameless = inode.deleted and not self.silly.names_of(inode)
-            path = ServerPath("") if nameless else self.path(inode)  # then there is nothing but the open file
+            if nameless and file is None:
+                raise OSError(errno.ESTALE, "nothing is left by which to reach the file")
+            path = None if nameless else self.path(inode)  # then there is nothing but the open file
             await self.backend.change(path, file, change, before)
 
         async def work() -> None:
