@@ -259,7 +259,7 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         """The kernel's idea of the end of the file is right for appends, too, as nobody else can write."""
         inode = handle.inode
         now_ns = self.write_times.wrote(inode)
-        if not self.cache.wrote(inode, offset + len(data), now_ns):
+        if not self.cache.wrote(inode, offset, offset + len(data), now_ns):
             self.cache.changed(inode)
         await self.writes.take(inode, offset, data)
 

@@ -108,8 +108,8 @@ class MetaCache:
             if parent.listing is not None and (key := self._key(name)) in parent.listing.entries:
                 parent.listing.entries[key] = (name, None)
 
-    def wrote(self, inode: Inode, end: int, now_ns: int) -> bool:
-        """We changed data, up to `end`, and nobody else can: what that does to what is known of the file.
+    def wrote(self, inode: Inode, start: int, end: int, now_ns: int) -> bool:
+        """We changed data from `start` to `end`, and nobody else can: what that does to what is known of the file.
 
         False if too little is known.
         """
@@ -119,7 +119,8 @@ class MetaCache:
         until = inode.attrs_until
         self.changed(inode)
         size = max(known.size, end)
-        allocated = max(known.allocated, size if size > known.size else 0)
+        grown = max(end - max(start, known.size), 0)
+        allocated = known.allocated + grown
         inode.attrs = replace(known, size=size, allocated=allocated, mtime_ns=now_ns, ctime_ns=now_ns)
         inode.attrs_until = until
         return True

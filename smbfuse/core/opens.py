@@ -251,6 +251,8 @@ class OpenTable:
         self._idle.pop(share, None)
         opens = self._opens[inode]
         opens.shared.remove(share)
+        if not opens.shared:
+            inode.pages_hold = False  # from here on nobody tells us of changes
         self._drop_empty(inode, opens)
 
     # --- idle FIDs
@@ -295,6 +297,7 @@ class OpenTable:
                 opens = await held.enter_async_context(self._alone(inode))
                 retake = await held.enter_async_context(self.pausing(inode)) if self.pausing is not None else None
                 await self._close_idle(inode, opens)
+                inode.pages_hold = False
                 for share in opens.shared[:]:
                     held.push_async_callback(self._restore, inode, share, reopen(inode), retake)
                     await share.give_back()

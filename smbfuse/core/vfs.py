@@ -11,7 +11,8 @@ import errno
 import functools
 import logging
 import stat
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
@@ -19,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 from smbfuse.core.attrs import ANYBODY, Attributes, Owner, OwnerPolicy, Stat, count_links
 from smbfuse.core.backend import Backend, Change, Space, server_path
 from smbfuse.core.changes import applied
-from smbfuse.core.closing import Closing
 from smbfuse.core.errno_map import as_oserror
 from smbfuse.core.handles import DirHandle, HandleTable
 from smbfuse.core.inodes import ROOT, Inode, InodeTable
@@ -29,6 +29,7 @@ from smbfuse.core.names import as_text, from_kernel, is_snapshot, to_kernel
 from smbfuse.core.opens import OpenTable
 from smbfuse.core.remembered import Remembered
 from smbfuse.core.silly import Silly
+from smbfuse.core.underway import UnderWay
 from smbfuse.core.writetimes import WriteTimes
 from smbfuse.errors import MountError, SmbfuseError, StatusError
 from smbfuse.ntstatus import (
@@ -57,6 +58,9 @@ V = TypeVar("V", bound="Vfs")
 
 RENAME_NOREPLACE: Final = 1
 """renameat2(2): fail if the target exists."""
+
+REPLACEMENTS: Final = 10
+"""How often a name is looked for that we replace each time meanwhile."""
 
 _NOT_THERE: Final = frozenset(
     {
@@ -125,7 +129,8 @@ class Vfs:
         self.kernel = Kernel()
         self.opens = OpenTable()
         self.cache_mode = mount.cache
-        self.closing = Closing()
+        self.closing = UnderWay()
+        self.replacing = UnderWay()
         self.write_times = WriteTimes(backend.now_ns)
         self.silly = Silly(self.backend, self.inodes, self.path)
         self.cache = MetaCache(CEILING if unique_file_names else mount.actimeo, self.style.key, clock)
@@ -180,9 +185,7 @@ class Vfs:
     async def lookup(self, parent_number: int, raw_name: bytes) -> Entry:
         """Find a name in a directory; an Entry with number 0 says for how long there is none."""
         parent, name = self.inodes.get(parent_number), from_kernel(raw_name)
-        known = self.inodes.find(parent, name)
-        version = known.version if known is not None else 0
-        found = await self._find(parent, name)
+        known, version, found = await self._find_settled(parent, name)
         if isinstance(found, Absent):
             self.inodes.unlink(parent, name)
             timeout = self.cache.remaining(found.until)
@@ -208,6 +211,23 @@ class Vfs:
             attrs.nlink = await self.backend.count_names(self.path(parent, name))
         except StatusError as exc:
             log.debug("how many names %s has cannot be told: %s", name, exc)
+
+    def _key(self, parent: Inode, name: str) -> tuple[int, str]:
+        """A name in a directory, as the inode table has it."""
+        return parent.number, self.style.key(name)
+
+    async def _find_settled(self, parent: Inode, name: str) -> tuple[Inode | None, int, Present | Absent]:
+        """A name, what was known under it before, and in which version. While we replace the file it is not missing."""
+        for _ in range(REPLACEMENTS):
+            await self.replacing.ended(self._key(parent, name))
+            known = self.inodes.find(parent, name)
+            before, version = parent.version, known.version if known is not None else 0
+            found = await self._find(parent, name)
+            if isinstance(found, Absent):
+                await self.replacing.ended(self._key(parent, name))
+            if isinstance(found, Present) or parent.version == before:
+                break
+        return known, version, found
 
     async def _find(self, parent: Inode, name: str) -> Present | Absent:
         """A name, by the listing of its directory or by asking."""
@@ -255,7 +275,8 @@ class Vfs:
         elif inode.deleted and inode.attrs is not None and not self.silly.names_of(inode):
             return replace(inode.attrs, nlink=0)  # a program is in it, say: nothing is left that could be asked
         else:
-            attrs = await self.backend.stat(self.path(inode))
+            async with self._reached(inode) as path:
+                attrs = await self.backend.stat(path)
         if self.inodes.is_another(inode, attrs):
             raise OSError(errno.ESTALE, "another file has taken the name")
         self.cache.learn(inode, attrs, asked, version)
@@ -422,12 +443,13 @@ class Vfs:
                 if inode is not None:
                     await self.opens.drop_idle(inode)
             try:
-                if not over or target is None or target is moving:
-                    await self._move(moving, partial(move, over))
-                elif target.kind == stat.S_IFDIR:
-                    await self._replace_directory(moving, new_path, partial(move, False))
-                else:
-                    await self._replace_file(move, new_path, new_parent, target)
+                with self.replacing.of(self._key(new_parent, new)):
+                    if not over or target is None or target is moving:
+                        await self._move(moving, partial(move, over))
+                    elif target.kind == stat.S_IFDIR:
+                        await self._replace_directory(moving, new_path, partial(move, False))
+                    else:
+                        await self._replace_file(move, new_path, new_parent, target)
             finally:
                 self.cache.changed(new_parent)
             for inode in (moving, target):
@@ -489,20 +511,34 @@ class Vfs:
         """How to get a FID of this file. What the answer tells of the file is what counts from then on."""
 
         async def opener(read: bool, write: bool) -> OpenFile:
-            path, oplock, version = self.path(inode), self.oplock_for(inode), inode.version
-            try:
+            oplock = self.oplock_for(inode)
+            async with self._reached(inode) as path:
+                version = inode.version
                 file, attrs = await self.backend.open(path, read, write, oplock)
-            except StatusError as exc:
-                if exc.status not in _NOT_THERE:
-                    raise
-                self._disbelieve(inode)
-                raise OSError(errno.ESTALE, "the name is gone") from exc
             with file.kept():
                 if inode.version == version:
                     await self._compare(inode, attrs)
             return file
 
         return opener
+
+    @asynccontextmanager
+    async def _reached(self, inode: Inode) -> AsyncIterator[ServerPath]:
+        """Where a file is, for the block, which asks for it by that. OSError(ESTALE) if it is not there any more.
+
+        Then another may stand under the name: ESTALE makes the kernel look again.
+        """
+        for key in list(inode.names):
+            await self.replacing.ended(key)
+        if inode.deleted and not self.silly.names_of(inode):
+            raise OSError(errno.ESTALE, "the file was deleted")
+        try:
+            yield self.path(inode)
+        except StatusError as exc:
+            if exc.status not in _NOT_THERE:
+                raise
+            self._disbelieve(inode)
+            raise OSError(errno.ESTALE, "the name is gone") from exc
 
     def _disbelieve(self, inode: Inode) -> None:
         """The server knows no such file any more, whatever listings said. The kernel looks again after an ESTALE."""

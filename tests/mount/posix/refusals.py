@@ -39,9 +39,10 @@ def a_file_that_cannot_grow_can_be_changed(place: Place) -> None:
     (small,) = place.elsewhere("small")
     path = small / "f"
     with opened(path, os.O_RDWR | os.O_CREAT) as handle:
-        with fails(errno.ENOSPC):
+        with fails(errno.ENOSPC):  # by fsync at the latest: writes may wait
             for offset in range(0, 2 * SMALL, 4096):
                 os.pwrite(handle, b"x" * 4096, offset)
+            os.fsync(handle)
         os.pwrite(handle, b"changed", 0)
         assert os.pread(handle, 7, 0) == b"changed"
         os.ftruncate(handle, 4096)

@@ -1,0 +1,43 @@
+"""Work on files that others had better wait for.
+
+Two kinds on each mount. Closes: close(2) does not wait for the end of that: the kernel tells of it when the program is
+going on already, perhaps to take the file's name away. A server finds the file in use then: smbd 4.17 lets a DELETE lie
+for 200 ms and looks again, and refuses a rename over the file. So what takes a name away waits for closes that are
+under way. Replacements: where a rename over a file takes several requests the name is missing for a moment, in which
+nobody is to look for it.
+
+What may live here: that waiting. Which FIDs there are is for `opens.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+
+import trio
+
+
+class UnderWay:
+    """What is under way, of one kind, on one mount: by inode, or by directory and name."""
+
+    def __init__(self) -> None:
+        self._ends: dict[Hashable, list[trio.Event]] = {}
+
+    @contextmanager
+    def of(self, what: Hashable) -> Iterator[None]:
+        """It is under way while the block runs."""
+        end = trio.Event()
+        ends = self._ends.setdefault(what, [])
+        ends.append(end)
+        try:
+            yield
+        finally:
+            ends.remove(end)
+            if not ends:
+                del self._ends[what]
+            end.set()
+
+    async def ended(self, what: Hashable) -> None:
+        """Wait for what is under way now; all of it has its requests' deadlines."""
+        for end in self._ends.get(what, [])[:]:
+            await end.wait()
