@@ -47,6 +47,14 @@ CHOICES = [
     ("fsname=x=y", {"fsname": "x=y"}),
     ("nofail,debug", {"nofail": True, "debug": True}),
     ("allow_dev,allow_suid,nosuid,noatime", {"kernel_flags": {"dev": "dev", "suid": "nosuid", "atime": "noatime"}}),
+    (
+        "acl,dynperm,setuids,noserverino,nocase",
+        {"acl": True, "dynperm": True, "setuids": True, "serverino": False, "nocase": True},
+    ),
+    (
+        "acl,noacl,dynperm,nodynperm,setuids,nosetuids,ignorecase",
+        {"acl": False, "dynperm": False, "setuids": False, "nocase": True},
+    ),
     ("rw,user=x,exec,suid,dev,dev,suid", {"username": "x", "kernel_flags": {"exec": "exec"}}),  # as mount.fuse calls
 ]
 
