@@ -118,6 +118,15 @@ class FileLocks:
             found.set(Span(self.flock_byte, self.flock_byte + 1, span.mode))
         return found
 
+    def union_with(self, waiter: Waiter) -> Ranges:
+        """What the server is to hold if the waiter gets its lock. Nobody is told that it has it meanwhile."""
+        before = waiter.table.of(waiter.owner)
+        waiter.table.set(waiter.owner, waiter.span)
+        try:
+            return self.union()
+        finally:
+            waiter.table.replace(waiter.owner, before)
+
 
 async def _nothing(_: int) -> None:
     """No page cache to be dropped."""
@@ -239,19 +248,15 @@ class LockCalls(Vfs):
             if waiter.holders():
                 return None
             table, before, old = waiter.table, waiter.table.of(waiter.owner), locks.union()
+            wanted = locks.union_with(waiter)
+            if not await server.change(wanted, old, wait if wait and wait.seconds else None):
+                return None
             table.set(waiter.owner, waiter.span)
-            wanted, done = locks.union(), False
-            try:
-                done = await server.change(wanted, old, wait if wait and wait.seconds else None)
-            finally:
-                if not done:
-                    table.replace(waiter.owner, before)
-                    self._queue.wake(table)
-            if done and not old.covers(wanted):
+            self._queue.wake(table)  # the owner may have had more there
+            if not old.covers(wanted):
                 locks.renewals += 1
-        if done:
-            await self._renew(locks)
-        return before if done else None
+        await self._renew(locks)
+        return before
 
     async def _renew(self, locks: FileLocks) -> None:
         """Under a new lock at the server nothing counts that was learned without it.
@@ -470,14 +475,12 @@ class LockCalls(Vfs):
         try:
             await self.by_fid(handle, lambda file: file.write(offset, data))
         except StatusError as exc:
-            whole = Span(offset, offset + len(data), Mode.EXCLUSIVE)
             locks = self._locks.get(handle.inode)
-            server = locks.server if locks is not None else None
-            if exc.status not in CONFLICT or locks is None or not isinstance(server, MandatoryLocks):
+            if exc.status not in CONFLICT or locks is None or not isinstance(locks.server, MandatoryLocks):
                 raise
-            if not server.held.overlapping(whole):
-                raise
-            await self._settled(locks, partial(self._write_around, locks, server, handle, whole, memoryview(data)))
+            whole = Span(offset, offset + len(data), Mode.EXCLUSIVE)
+            around = partial(self._write_around, locks, locks.server, handle, whole, memoryview(data))
+            await self._settled(locks, around)
 
     async def _write_around(
         self, locks: FileLocks, server: MandatoryLocks, handle: FileHandle, whole: Span, data: memoryview

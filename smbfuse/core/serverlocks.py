@@ -188,11 +188,13 @@ class MandatoryLocks(ServerLocks):
     Making an exclusive lock shared leaves no gap. Unlocking a part of an exclusive one does, for the time that the
     server takes between two ranges of one message. So does making a shared one exclusive: smbd and Windows refuse an
     exclusive lock over a shared one of the same FID, and the shared one is gone even where the exclusive one is not
-    had. So it is asked for again right behind that, by the second PID, which does not get it where the first now has
-    it exclusively (a shared lock below would keep ourselves from writing). In between another machine could get an
-    exclusive lock only if it, too, held a shared one and let go of it: so only one at a time of those that share this
-    code does that, whoever holds the byte `turn`. A wait for an upgrade is no wait at the server (we would hold
-    nothing all the while) but a try now and then, by whoever calls.
+    had. It is asked for again right behind that, by the second PID, which does not get it where the first now has it
+    exclusively (a shared lock below would keep ourselves from writing). A wait for an upgrade is no wait at the server
+    (we would hold nothing all the while) but a try now and then, by whoever calls.
+
+    Machines that share this code do not use the gap. Who makes a shared lock exclusive has its `turn`, an exclusive
+    lock of a byte for that, until the one or the other is held; who was given an exclusive lock after a wait returns it
+    where somebody has the turn.
 
     Of two locks of the same bytes an unlock ends the exclusive one first ([MS-FSA] 2.1.5.9; smbd 4.17: the older).
     """
@@ -210,8 +212,23 @@ class MandatoryLocks(ServerLocks):
         self._entries = []
 
     async def change(self, wanted: Ranges, otherwise: Ranges, wait: Wait | None = None) -> bool:
-        gives_up = bool(plan(self._entries, wanted).unlocks)
-        return await super().change(wanted, otherwise, None if gives_up else wait)
+        """As in the base class. A lock that was waited for may be had in vain: then False, too."""
+        todo = plan(self._entries, wanted)
+        if todo.unlocks or wait is None:
+            return await super().change(wanted, otherwise)
+        if not await super().change(wanted, otherwise, wait):
+            return False
+        if not todo.exclusive or await self._nobody_has_the_turn():
+            return True
+        await self._reach(otherwise, None)
+        return False
+
+    async def _nobody_has_the_turn(self) -> bool:
+        look = self._turn._replace(mode=Mode.SHARED)
+        if not await self._send(self.file, (), (look,), _at_once()):
+            return False
+        await self._give_back([Entry(look)])
+        return True
 
     async def _reach(self, wanted: Ranges, wait: Wait | None) -> bool:
         todo = plan(self._entries, wanted)
@@ -223,9 +240,10 @@ class MandatoryLocks(ServerLocks):
         if todo.unlocks and len(todo.unlocks) + len(todo.exclusive) <= PER_MESSAGE:
             return await self._swap(todo, below, wait)
         await self._give_back(todo.unlocks)
-        got = not todo.exclusive or await self._take(self.file, todo.exclusive, wait)
+        if todo.exclusive and not await self._take(self.file, todo.exclusive, wait):
+            return False
         await self._give_back([Entry(self._turn)] if below else [])
-        return got
+        return True
 
     def _shared_below(self, exclusive: tuple[Span, ...]) -> tuple[Span, ...]:
         """What is held shared of bytes that are to be locked exclusively."""
@@ -240,21 +258,23 @@ class MandatoryLocks(ServerLocks):
         return True
 
     async def _swap(self, todo: Plan, below: tuple[Span, ...], wait: Wait | None) -> bool:
-        """Unlock and lock exclusively in one message; in the next `below` is had again, and the turn passed on.
+        """Unlock and lock exclusively in one message, and have `below` again by the next; with it we have the turn.
 
         NT_CANCEL goes out behind either: smbd 4.17 would let a second try lie, and all that comes after it.
         """
         swap = partial(self._send, self.file, todo.unlocks, todo.exclusive)
-        turn = (Entry(self._turn),)
         try:
             if not below:
                 return await swap(wait)
-            again = partial(self._send, self.file, turn, below, _at_once(), spare=True)
-            return await _in_line(swap, again, _at_once())
+            again = partial(self._send, self.file, (), below, _at_once(), spare=True)
+            if await _in_line(swap, again, _at_once()):
+                await self._give_back([Entry(self._turn)])
+                return True
+            return False  # what was held before is, if it is had again, and then the turn goes
         except StatusError as exc:
             if exc.status != STATUS_RANGE_NOT_LOCKED:
                 raise
-        await self._give_back((*todo.unlocks, *(Entry(span, spare=True) for span in below), *turn))
+        await self._give_back((*todo.unlocks, *(Entry(span, spare=True) for span in below), Entry(self._turn)))
         return not todo.exclusive or await self._take(self.file, todo.exclusive, wait)
 
     async def _give_back(self, unlocks: Iterable[Entry]) -> None:

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from smbfuse.client.session import open_session
 from smbfuse.client.tree import Tree, connect_tree
 from smbfuse.core.filesystem import FileSystem
-from smbfuse.core.inodes import ROOT
+from smbfuse.core.inodes import ROOT, Inode
 from smbfuse.core.kernel import Kernel
 from smbfuse.core.locks import FileLock
 from smbfuse.core.locktable import END, Mode, Ranges, Span
@@ -255,6 +255,27 @@ async def test_a_shared_lock_stays_while_both_try_to_make_theirs_exclusive(pair:
             nursery.start_soon(upgrade, handle)
 
 
+async def test_a_shared_lock_stays_while_somebody_waits_for_it(place: Place, pair: tuple[Handle, Handle]) -> None:
+    """Whoever waits at the server must not have it in the moment in which a refused upgrade lets go of it."""
+    one, other = pair
+    third = await place.other.open("file")
+    assert await one.locks(READ, 0, 10)
+    assert await other.locks(READ, 0, 1)
+    with trio.fail_after(2 * SOON):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(third.lock, WRITE, 5, 6, owner=2, sleep=True))
+            await blocked(other)
+            for _ in range(50):
+                assert not await one.locks(WRITE, 0, 10)
+                assert not place.other.files._locks[_inode(other)].tables["fcntl"].of(2)
+            await one.lock(NONE)
+    await third.release()
+
+
+def _inode(handle: Handle) -> Inode:
+    return handle.machine.files.inodes.get(handle.inode)
+
+
 async def test_what_the_locks_of_a_transaction_of_sqlite_cost(place: Place, pair: tuple[Handle, Handle]) -> None:
     """PENDING, SHARED and RESERVED, the exclusive lock, and back: the server is asked when something changes only."""
     one, _ = pair
@@ -270,7 +291,7 @@ async def test_what_the_locks_of_a_transaction_of_sqlite_cost(place: Place, pair
     before = one.machine.requests
     for step in steps:
         await one.lock(*step)
-    assert one.machine.requests - before == len(steps) + (0 if place.unix else 2), "the turn, and the shared lock again"
+    assert one.machine.requests - before == len(steps) + (0 if place.unix else 3), "the turn, and the shared lock again"
     assert len(renewed) == 5
     before = one.machine.requests
     for step in back:
@@ -483,6 +504,30 @@ async def test_waiters_of_one_machine_go_in_order(pair: tuple[Handle, Handle]) -
                 await trio.testing.wait_all_tasks_blocked()
             await one.lock(NONE, owner=1)
     assert got == [4, 2, 3]
+
+
+async def test_a_lock_that_becomes_weaker_lets_waiters_in(pair: tuple[Handle, Handle]) -> None:
+    one, _ = pair
+    assert await one.locks(WRITE, owner=1)
+    with trio.fail_after(SOON):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(one.lock, READ, owner=2, sleep=True))
+            await trio.testing.wait_all_tasks_blocked()
+            await one.lock(READ, owner=1)
+    assert not await one.locks(WRITE, owner=1)
+
+
+async def test_nobody_is_told_of_a_lock_that_is_waited_for(pair: tuple[Handle, Handle]) -> None:
+    one, other = pair
+    assert await one.locks(READ, 0, 10)
+    with trio.fail_after(SOON):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(other.lock, WRITE, 0, 10, owner=2, sleep=True))
+            await blocked(other)
+            assert (await other.test(READ, 0, 10)).type == NONE
+            assert await other.locks(READ, 0, 10)
+            await other.lock(NONE)
+            await one.lock(NONE)
 
 
 async def test_a_circle_of_waiters_is_a_deadlock(place: Place, pair: tuple[Handle, Handle]) -> None:

@@ -121,7 +121,7 @@ class Locker:
     def blocked(self) -> bool:
         """Whether it is in a system call that waits for a lock."""
         function = Path(f"/proc/{self.process.pid}/wchan").read_text()
-        return any(word in function for word in ("fuse", "request_wait", "lock"))
+        return any(word in function for word in ("fuse", "request_wait", "lock", "setlk"))
 
     def interrupt(self) -> None:
         """End the command under way."""
