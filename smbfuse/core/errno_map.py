@@ -334,8 +334,7 @@ _EXCEPTIONS: Final = {
     # Unlinked, but open on another machine, and so the name is still taken. EEXIST would be a lie that programs
     # with O_EXCL believe and answer by unlinking what lookup says is not there.
     **{(operation, nt.STATUS_DELETE_PENDING): EBUSY for operation in ("create", "mkdir", "symlink", "link", "rename")},
-    # [MS-FSA] 2.1.5.3: of a write only the size is refused so, past 16 TiB less 64 KiB (NTFS, and smbd wherever it
-    # keeps files).
+    # [MS-FSA] 2.1.5.3: of a write only the size is refused so, past 16 TiB less 64 KiB. smbd 4.17 does the same.
     ("write", nt.STATUS_INVALID_PARAMETER): EFBIG,
     # fcntl(2): the answer by which a program knows that another holds the lock.
     ("setlk", nt.STATUS_FILE_LOCK_CONFLICT): EAGAIN,

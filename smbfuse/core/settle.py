@@ -2,6 +2,9 @@
 
 A program that waits for rename(2) may be killed at any moment. What consists of several requests must not stop half way
 then, so changes run as tasks of the mount; their callers only wait.
+
+Who killed the program takes its end for the end of its changes: a directory that it was at work in is removed at once.
+So a caller leaves when its change is done, or does not get done in time.
 """
 
 from __future__ import annotations
@@ -19,6 +22,9 @@ log: Final = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+GRACE: Final = 1.0
+"""Seconds that a change may still take whose caller wants to leave."""
+
 
 class Settler:
     """Runs changes in the mount's nursery."""
@@ -29,7 +35,8 @@ class Settler:
     async def run(self, work: Callable[[], Awaitable[T]], undo: Callable[[T], None] | None = None) -> T:
         """Await `work()`, and let it go on if the caller is cancelled. Raises what it raises.
 
-        `undo` gets a result that nobody waits for any more: a file that was opened is to be closed again.
+        One that is cancelled waits for GRACE seconds more, and what comes then is its own: it goes on up to its next
+        checkpoint. `undo` gets a result that nobody waits for any more: a file that was opened is to be closed again.
         """
         done = trio.Event()
         result: list[outcome.Outcome[T]] = []
@@ -50,10 +57,16 @@ class Settler:
         try:
             await done.wait()
             taken = True
+        except trio.Cancelled:
+            with trio.move_on_after(GRACE, shield=True):
+                await done.wait()
+                taken = True
+            if not taken:
+                raise
         finally:
             if not taken:
                 abandoned = True
-                if result:  # it came in the moment of the cancellation
+                if result:  # it came in the very moment in which the grace was over
                     discard()
         return result[0].unwrap()
 

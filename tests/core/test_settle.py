@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from smbfuse.core.settle import Settler
+from smbfuse.core.settle import GRACE, Settler
 
 
 async def test_a_result_is_the_callers() -> None:
@@ -29,41 +29,36 @@ async def test_an_error_is_the_callers() -> None:
             await Settler(nursery).run(work)
 
 
-@pytest.mark.parametrize("moment", ["before", "with", "after"])
-async def test_what_nobody_waits_for_is_undone_once(moment: str) -> None:
-    """Also if the result comes in the very moment in which the caller is cancelled."""
+@pytest.mark.parametrize(
+    ("work_ends", "caller_leaves"),
+    [(1.0, 2.0), (1.0, 1.0), (1.0, 0.9), (GRACE, 0.0), (GRACE + 0.1, 0.0), (GRACE + 9, 0.0)],
+)
+async def test_a_result_is_its_callers_or_undone(
+    work_ends: float, caller_leaves: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Once, also if it comes in the very moment in which the caller is cancelled, or in which its grace is over."""
     undone: list[int] = []
     taken: list[int] = []
-    go = trio.Event()
-    scope = trio.CancelScope()
+    left: list[float] = []
 
     async def work() -> int:
-        await go.wait()
-        if moment == "with":
-            scope.cancel()
+        await trio.sleep(work_ends)
         return 7
 
-    async def caller(settler: Settler) -> None:
-        with scope:
-            taken.append(await settler.run(work, undone.append))
-
     async with trio.open_nursery() as nursery:
-        settler = Settler(nursery)
-        async with trio.open_nursery() as callers:
-            callers.start_soon(caller, settler)
-            await trio.testing.wait_all_tasks_blocked()
-            if moment == "before":
-                scope.cancel()
-                await trio.testing.wait_all_tasks_blocked()
-            go.set()
-        await trio.testing.wait_all_tasks_blocked()
-        scope.cancel()
-    assert (taken, undone) == (([7], []) if moment == "after" else ([], [7]))
+        with trio.move_on_after(caller_leaves):
+            taken.append(await Settler(nursery).run(work, undone.append))
+        left.append(trio.current_time())
+    in_time = work_ends - caller_leaves
+    assert sorted([*taken, *undone]) == [7]
+    if in_time != GRACE:
+        assert bool(taken) == (in_time < GRACE)
+    assert left == [pytest.approx(min(work_ends, caller_leaves + GRACE))]
 
 
-async def test_an_error_that_nobody_waits_for_is_nobodys() -> None:
+async def test_an_error_that_nobody_waits_for_is_nobodys(autojump_clock: trio.testing.MockClock) -> None:
     async def work() -> None:
-        await trio.lowlevel.checkpoint()
+        await trio.sleep(GRACE + 1)
         raise OSError(5, "broken")
 
     async with trio.open_nursery() as nursery:
