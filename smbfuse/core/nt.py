@@ -388,8 +388,13 @@ class NtBackend:
                 await self.tree.rename(between, old)
 
     async def _replace(self, old: ServerPath, name: str) -> bool:
-        """Rename within the directory, over what is there; False if the server cannot do that (to this file)."""
+        """Rename within the directory, over what is there; False if the server cannot do that (to this file).
+
+        By path smbd 4.17 wants the right to write the file (STATUS_ACCESS_DENIED for one of mode 0444), which by FID
+        it does not.
+        """
         info = FileRenameInformation(replace_if_exists=1, file_name=name)
+        known_level = not self._path_rename
         if self._path_rename:
             try:
                 await self.tree.set_path(old, info)
@@ -397,11 +402,13 @@ class NtBackend:
             except StatusError as exc:
                 if exc.status == STATUS_NO_SUCH_FILE:
                     return False
-                if exc.status not in UNKNOWN_LEVEL:
+                known_level = exc.status == STATUS_ACCESS_DENIED
+                if not known_level and exc.status not in UNKNOWN_LEVEL:
                     raise
         replaced = await self._replace_by_fid(old, info)
-        # Only now is it known that the level was refused, and not this name (STATUS_INVALID_PARAMETER may be either).
-        self._path_rename = self._path_rename and not replaced
+        if not known_level:
+            # Only now is it known that it was the level, not this name, for which STATUS_INVALID_PARAMETER stands too.
+            self._path_rename = not replaced
         return replaced
 
     async def _replace_by_fid(self, old: ServerPath, info: FileRenameInformation) -> bool:

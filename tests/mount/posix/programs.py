@@ -28,7 +28,7 @@ def a_file_that_would_be_too_large_is_refused(place: Place) -> None:
     assert path.read_bytes() == b"\0"
 
 
-@check()
+@check("changes of killed programs are whole")
 def a_killed_process_changes_nothing_any_more(place: Place) -> None:
     """stress-ng's fanotify: who waited for its end finds its last change done, and can remove the directory.
 
