@@ -12,9 +12,10 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from smbfuse.core.handles import DirHandle
+from smbfuse.core.listings import ListingCalls
 from smbfuse.core.metacache import Absent, Present
 from smbfuse.core.names import WINDOWS_NAMES, from_kernel, is_snapshot
-from smbfuse.core.vfs import Entry, Vfs
+from smbfuse.core.vfs import Entry
 from smbfuse.errors import StatusError
 from smbfuse.ntstatus import STATUS_ACCESS_DENIED
 
@@ -31,7 +32,7 @@ _REMEMBERED: Final = 1024
 _folded = WINDOWS_NAMES.key
 
 
-class AnyCase(Vfs):
+class AnyCase(ListingCalls):
     """Lookups and changes of names, whatever their case. Without the option, or the need for it, it does nothing."""
 
     def __init__(
@@ -81,7 +82,7 @@ class AnyCase(Vfs):
             except StatusError as exc:
                 if exc.status != STATUS_ACCESS_DENIED:
                     raise
-            names = [spelled for spelled, _ in handle.entries]
+            names = [place[0] for place in handle.entries if place is not None]
         return min(
             (spelled for spelled in names if len(spelled) == len(name) and _folded(spelled) == wanted), default=None
         )

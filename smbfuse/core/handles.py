@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from smbfuse.core.opens import SharedOpen
 
 
+Place = tuple[str, "Attributes"] | None
+"""An entry of a listing: name and attributes. None: the name is gone, and its place stays empty."""
+
+
 @dataclass(slots=True, eq=False)
 class FileHandle:
     """One open(2): a share in a FID."""
@@ -44,10 +48,14 @@ class DirHandle:
     """One opendir(3). The listing is taken when reading begins and stays, so that offsets mean the same all along."""
 
     inode: Inode
-    entries: list[tuple[str, Attributes]] = field(default_factory=list)
+    entries: list[Place] = field(default_factory=list)
     taken: bool = False
     asked: float = 0.0
     """When the question was sent that the entries answer."""
+    version: int = 0
+    """The number of our last change before that (MetaCache.changes)."""
+    gone: set[str] = field(default_factory=set)
+    """Names that we took away since, as the server compares them."""
 
 
 class HandleTable:
@@ -55,6 +63,7 @@ class HandleTable:
 
     def __init__(self) -> None:
         self._handles: dict[int, FileHandle | DirHandle] = {}
+        self._listings: dict[Inode, list[DirHandle]] = {}
         self._next = 1
 
     def __len__(self) -> int:
@@ -66,6 +75,8 @@ class HandleTable:
         self._next += 1
         self._handles[number] = handle
         handle.inode.handles += 1
+        if isinstance(handle, DirHandle):
+            self._listings.setdefault(handle.inode, []).append(handle)
         return number
 
     def file(self, number: int) -> FileHandle:
@@ -86,6 +97,17 @@ class HandleTable:
             raise OSError(errno.EBADF, "not an open directory")
         return handle
 
+    def left(self, directory: Inode, name: str) -> None:
+        """A name (as the server compares it) was taken away from a directory that programs may be reading."""
+        for handle in self._listings.get(directory, ()):
+            handle.gone.add(name)
+
     def pop(self, number: int) -> FileHandle | DirHandle | None:
         """Forget the number. The caller tells the inode table (`InodeTable.close`)."""
-        return self._handles.pop(number, None)
+        handle = self._handles.pop(number, None)
+        if isinstance(handle, DirHandle):
+            readers = self._listings[handle.inode]
+            readers.remove(handle)
+            if not readers:
+                del self._listings[handle.inode]
+        return handle

@@ -57,7 +57,7 @@ class Inode:
     attrs: Attributes | None = None
     attrs_until: float = 0.0
     version: int = 0
-    """Counts our own changes: an answer to a question asked before a change must not be cached after it."""
+    """Grows with each change of ours: an answer to a question asked before a change must not be cached after it."""
     listing: Listing | None = None
 
     @property

@@ -356,7 +356,7 @@ class LockCalls(Vfs):
             with kept:
                 return await work()
 
-        return await self.change(whole, undo)
+        return await self.change(whole, undo, grace=0)  # a wait for a lock is to end at once
 
     @asynccontextmanager
     async def _alone(self, locks: FileLocks, wait: Wait | None) -> AsyncIterator[None]:

@@ -67,6 +67,8 @@ class MetaCache:
     ) -> None:
         self.lifetime = min(lifetime, CEILING)
         self.statistics = CacheStatistics()
+        self.changes = 0
+        """How many changes of ours there were; the last one of an inode is its `version`."""
         self._key = key
         self._clock = clock
         self._limit = limit
@@ -102,7 +104,8 @@ class MetaCache:
 
     def changed(self, inode: Inode) -> None:
         """We changed the file (or the directory's contents): ask again, whatever listings said of it."""
-        inode.version += 1
+        self.changes += 1
+        inode.version = self.changes
         inode.attrs_until = 0.0
         for parent, name in inode.names.values():
             if parent.listing is not None and (key := self._key(name)) in parent.listing.entries:

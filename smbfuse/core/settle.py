@@ -32,10 +32,12 @@ class Settler:
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
 
-    async def run(self, work: Callable[[], Awaitable[T]], undo: Callable[[T], None] | None = None) -> T:
+    async def run(
+        self, work: Callable[[], Awaitable[T]], undo: Callable[[T], None] | None = None, grace: float = GRACE
+    ) -> T:
         """Await `work()`, and let it go on if the caller is cancelled. Raises what it raises.
 
-        One that is cancelled waits for GRACE seconds more, and what comes then is its own: it goes on up to its next
+        One that is cancelled waits for `grace` seconds more, and what comes then is its own: it goes on up to its next
         checkpoint. `undo` gets a result that nobody waits for any more: a file that was opened is to be closed again.
         """
         done = trio.Event()
@@ -58,7 +60,7 @@ class Settler:
             await done.wait()
             taken = True
         except trio.Cancelled:
-            with trio.move_on_after(GRACE, shield=True):
+            with trio.move_on_after(grace, shield=True):
                 await done.wait()
                 taken = True
             if not taken:

@@ -1,4 +1,4 @@
-"""The file system: lookups, attributes, names, directories. Methods are named by system call and raise OSError.
+"""The file system: lookups, attributes, names. Methods are named by system call and raise OSError.
 
 Everything is in terms of inode numbers and handle numbers, as the kernel passes them, and of plain values; `files.py`
 has the part that reads and writes. What may be answered from cache is for `metacache.py` to say, what the server is
@@ -17,17 +17,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
-from smbfuse.core.attrs import ANYBODY, Attributes, Owner, OwnerPolicy, Stat, count_links
+from smbfuse.core.attrs import ANYBODY, Attributes, Owner, OwnerPolicy, Stat
 from smbfuse.core.backend import Backend, Change, Space, server_path
 from smbfuse.core.changes import applied
 from smbfuse.core.errno_map import as_oserror
-from smbfuse.core.handles import DirHandle, HandleTable
+from smbfuse.core.handles import HandleTable
 from smbfuse.core.inodes import ROOT, Inode, InodeTable
 from smbfuse.core.kernel import Kernel
-from smbfuse.core.metacache import CEILING, Absent, Listing, MetaCache, Present
+from smbfuse.core.metacache import CEILING, Absent, MetaCache, Present
 from smbfuse.core.names import as_text, from_kernel, is_snapshot, to_kernel
 from smbfuse.core.opens import OpenTable
 from smbfuse.core.remembered import Remembered
+from smbfuse.core.settle import GRACE
 from smbfuse.core.silly import Silly
 from smbfuse.core.underway import UnderWay
 from smbfuse.core.writetimes import WriteTimes
@@ -76,9 +77,6 @@ _NOT_THERE: Final = frozenset(
 
 _IN_USE: Final = frozenset({STATUS_SHARING_VIOLATION, STATUS_ACCESS_DENIED})
 """How servers refuse what open files are in the way of."""
-
-_DIRECTORY: Final = Stat(stat.S_IFDIR | 0o755, 1, 0, 0, 0, 0, 0, 0, 0, 0)
-"""For `.` and `..`, of which the kernel takes number and kind only."""
 
 
 @dataclass(slots=True)
@@ -162,9 +160,11 @@ class Vfs:
             shown = shown._replace(nlink=len(inode.names))  # NT searches do not tell
         return Entry(inode.number, shown, entry_timeout, attr_timeout)
 
-    async def change(self, work: Callable[[], Awaitable[T]], undo: Callable[[T], None] | None = None) -> T:
+    async def change(
+        self, work: Callable[[], Awaitable[T]], undo: Callable[[T], None] | None = None, grace: float = GRACE
+    ) -> T:
         """Do something that is finished even if the caller is killed; `undo` is for what then nobody wants."""
-        return await self._settler.run(work, undo)
+        return await self._settler.run(work, undo, grace)
 
     async def write_back(self, inode: Inode) -> None:
         """Send what of the file's data waits here. Nothing does without `filesystem.py`."""
@@ -455,7 +455,7 @@ class Vfs:
             for inode in (moving, target):
                 if inode is not None:
                     self.cache.changed(inode)  # link counts and change times
-            self.cache.removed(old_parent, old)
+            self._left(old_parent, old)
             self.cache.added(new_parent, new, None)
 
         await self._change_names(old_parent, work)
@@ -619,84 +619,12 @@ class Vfs:
         inode = self.inodes.unlink(parent, name)
         if inode is not None:
             self.cache.changed(inode)
+        self._left(parent, name)
+
+    def _left(self, parent: Inode, name: str) -> None:
+        """A name is not there any more: neither for lookups nor for who is reading the directory."""
         self.cache.removed(parent, name)
-
-    # --- directories
-
-    @system_call
-    async def opendir(self, number: int) -> int:
-        """Begin to read a directory; returns a handle number."""
-        return self.handles.add(DirHandle(self.inodes.get(number)))
-
-    @system_call
-    async def readdir(self, handle_number: int, start: int, emit: Callable[[bytes, Entry, int], bool]) -> None:
-        """Give entries from offset `start` on to `emit(name, entry, next offset)` until it says False.
-
-        `.` and `..` come first: programs rely on them. The kernel counts a lookup for every other entry it took.
-        """
-        handle = self.handles.directory(handle_number)
-        if start == 0 or not handle.taken:
-            await self._take_listing(handle)
-        dots = ((b".", handle.inode), (b"..", self.inodes.parent(handle.inode)))
-        for offset in range(start, len(dots)):
-            name, inode = dots[offset]
-            if not emit(name, Entry(inode.number, _DIRECTORY, 0.0, 0.0), offset + 1):
-                return
-        for index in range(max(start - len(dots), 0), len(handle.entries)):
-            if not await self._emit_one(handle, index, emit):
-                return
-
-    async def _emit_one(self, handle: DirHandle, index: int, emit: Callable[[bytes, Entry, int], bool]) -> bool:
-        name, attrs = handle.entries[index]
-        await self._tell_links(handle.inode, name, attrs)
-        inode = self.inodes.enter(handle.inode, name, attrs)
-        if self.opens.of(inode, write=True) is None:
-            self.cache.learn(inode, attrs, handle.asked)
-        entry = self.entry(inode, attrs, handle.asked + self.cache.lifetime)
-        inode.lookups += 1
-        if emit(to_kernel(name), entry, index + 3):
-            return True
-        self.inodes.forget(inode.number, 1)
-        return False
-
-    async def _take_listing(self, handle: DirHandle) -> None:
-        directory = handle.inode
-        listing = self.cache.listing(directory)
-        cached = _complete(listing) if listing is not None else None
-        if listing is not None and cached is not None:
-            handle.entries = cached
-            handle.asked = listing.until - self.cache.lifetime
-        else:
-            handle.asked, version = self.cache.now(), directory.version
-            handle.entries = await self._list(directory)
-            entries: dict[str, tuple[str, Attributes | None]] = {
-                self.style.key(name): (name, attrs) for name, attrs in handle.entries
-            }
-            self.cache.learn_listing(directory, entries, handle.asked, version)
-        handle.taken = True
-
-    async def _list(self, directory: Inode) -> list[tuple[str, Attributes]]:
-        """The whole directory, each name once: a directory that changes while it is listed may give one twice."""
-        pages = self.backend.list(self.path(directory))
-        found: dict[str, Attributes] = {}
-        ended = False
-        try:
-            while page := await pages.next_page():
-                found.update(page)
-            ended = True
-        finally:
-            if not ended:
-                await self._settler.run(pages.close)
-        if self.inodes.server_numbers:
-            count_links(found.values())
-        return [(name, attrs) for name, attrs in found.items() if not self.silly.hides(directory, name)]
-
-    @system_call
-    async def releasedir(self, handle_number: int) -> None:
-        """End reading a directory."""
-        handle = self.handles.pop(handle_number)
-        if handle is not None:
-            self.inodes.close(handle.inode)
+        self.handles.left(parent, self.style.key(name))
 
 
 async def _unless_in_use(work: Awaitable[None]) -> bool:
@@ -711,9 +639,3 @@ async def _unless_in_use(work: Awaitable[None]) -> bool:
             raise
         return False
     return True
-
-
-def _complete(listing: Listing) -> list[tuple[str, Attributes]] | None:
-    """The entries, if the attributes of all are known."""
-    found = [(name, attrs) for name, attrs in listing.entries.values() if attrs is not None]
-    return found if len(found) == len(listing.entries) else None

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from tests.mount.posix import SMALL, Check
+from tests.mount.posix import CROWD, SMALL, Check
 from tests.samba.smbd import Share, Smbd, snapshots
 from tests.support.mount import Mount
 
@@ -71,10 +71,26 @@ KINDS = {
 }
 
 
+class Crowd:
+    """A directory of CROWD files, made when it is first wanted and the same for all servers: it takes seconds."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir()
+        path.chmod(0o755)
+        self.path = path
+
+    def filled(self) -> Path:
+        if not any(self.path.iterdir()):
+            for number in range(CROWD):
+                os.mknod(self.path / f"{number:06}")
+        return self.path
+
+
 class Ground:
     """The directories of one server: `share` for the checks, and those that Place.elsewhere offers."""
 
-    def __init__(self, server: str | None) -> None:
+    def __init__(self, server: str | None, crowd: Crowd) -> None:
+        self.crowd = crowd
         self._options = None if server is None else SERVERS[server]
         self._stack = ExitStack()
         self._numbers = itertools.count()
@@ -121,6 +137,7 @@ class Ground:
             Share(name="share", path=self.base / "share"),
             Share(name="small", path=self.base / "small"),
             Share(name="readonly", path=self.base / "readonly", read_only=True),
+            Share(name="crowd", path=self.crowd.path),
             Share(name="past", path=past, options=snapshots(past, self.base / "snapshots")),
         ]
         return self._stack.enter_context(Smbd(shares, options=self._options))
@@ -160,7 +177,7 @@ class Stage:
     def elsewhere(self, kind: str) -> list[Path]:
         """As Place.elsewhere; what it gave once it gives again."""
         if kind not in self._elsewhere:
-            find = {"small": self._small, "read-only": self._read_only}[kind]
+            find = {"small": self._small, "read-only": self._read_only, "crowded": self._crowded}[kind]
             self._elsewhere[kind] = find()
         return self._elsewhere[kind]
 
@@ -171,6 +188,10 @@ class Stage:
         if self.kind.server is None:
             return [self._ground.bind_read_only()]
         return [self._mount("past", ro=True), self._mount("readonly"), self._mount("past") / TOKEN]
+
+    def _crowded(self) -> list[Path]:
+        behind = self._ground.crowd.filled()
+        return [behind if self.kind.server is None else self._mount("crowd"), behind]
 
     def trouble(self) -> str:
         """Warnings in the logs of the mounts that nobody has asked about yet, with these logs; empty: none."""
@@ -200,6 +221,9 @@ class Theatre:
     def __init__(self) -> None:
         self._grounds: dict[str | None, Ground] = {}
         self._stack = ExitStack()
+        base = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="smbfuse-crowd-")))
+        base.chmod(0o755)
+        self._crowd = Crowd(base / "crowd")
         self._current = ExitStack()
         self._stage: Stage | None = None
 
@@ -214,7 +238,7 @@ class Theatre:
 
     def _ground(self, server: str | None) -> Ground:
         if server not in self._grounds:
-            self._grounds[server] = self._stack.enter_context(Ground(server))
+            self._grounds[server] = self._stack.enter_context(Ground(server, self._crowd))
         return self._grounds[server]
 
     def __enter__(self) -> Self:

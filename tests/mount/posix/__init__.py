@@ -38,11 +38,13 @@ class Place:
     lifetime: float
     """Seconds for which the mount may serve what it knows from cache."""
     elsewhere: Callable[[str], list[Path]] = _nowhere
-    """Directories on other file systems of the same sort: "small" ones of SMALL bytes, and "read-only" ones in which
-    there are a file `f` and a directory `d`. Making them takes root."""
+    """Other directories, on mounts of the same sort: "small" ones of SMALL bytes, "read-only" ones in which there are
+    a file `f` and a directory `d` (making these two kinds takes root), and a "crowded" one with about CROWD files, to
+    be left so, and the same on the server's disk."""
 
 
 SMALL = 2 << 20
+CROWD = 100_000
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,152 @@
+"""Reading directories: listings that programs go through in steps, while others and they themselves change names.
+
+A listing is taken whole when reading begins, so that each name comes once and positions mean the same all along. What
+we change meanwhile is accounted for entry by entry: the kernel takes the attributes that come with a name for the
+newest ones, and would see a removed file again, or an older size, if it were told what the listing says.
+"""
+
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING, Final
+
+from smbfuse.core.attrs import Attributes, Stat, count_links
+from smbfuse.core.handles import DirHandle
+from smbfuse.core.metacache import Absent, Listing
+from smbfuse.core.names import to_kernel
+from smbfuse.core.vfs import Entry, Vfs, system_call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smbfuse.core.handles import Place
+    from smbfuse.core.inodes import Inode
+
+_DIRECTORY: Final = Stat(stat.S_IFDIR | 0o755, 1, 0, 0, 0, 0, 0, 0, 0, 0)
+"""For `.` and `..`, of which the kernel takes number and kind only."""
+_GAPS: Final = 1000
+"""Places of names that are gone which a listing may have beside as many as it has names."""
+
+
+class ListingCalls(Vfs):
+    """The system calls of directory streams."""
+
+    @system_call
+    async def opendir(self, number: int) -> int:
+        """Begin to read a directory; returns a handle number."""
+        return self.handles.add(DirHandle(self.inodes.get(number)))
+
+    @system_call
+    async def readdir(self, handle_number: int, start: int, emit: Callable[[bytes, Entry, int], bool]) -> None:
+        """Give entries from offset `start` on to `emit(name, entry, next offset)` until it says False.
+
+        `.` and `..` come first: programs rely on them. The kernel counts a lookup for every other entry it took.
+        """
+        handle = self.handles.directory(handle_number)
+        if start == 0 or not handle.taken:
+            await self._take_listing(handle)
+        dots = ((b".", handle.inode), (b"..", self.inodes.parent(handle.inode)))
+        for offset in range(start, len(dots)):
+            name, inode = dots[offset]
+            if not emit(name, Entry(inode.number, _DIRECTORY, 0.0, 0.0), offset + 1):
+                return
+        for index in range(max(start - len(dots), 0), len(handle.entries)):
+            place = handle.entries[index]
+            if place is None or self.style.key(place[0]) in handle.gone:
+                continue
+            if not await self._emit_one(handle, place, index + len(dots) + 1, emit):
+                return
+
+    async def _emit_one(
+        self, handle: DirHandle, place: tuple[str, Attributes], offset: int, emit: Callable[[bytes, Entry, int], bool]
+    ) -> bool:
+        name, attrs = place
+        asked = handle.asked
+        known = self.inodes.find(handle.inode, name)
+        if known is not None and known.version > handle.version:  # we changed it since
+            found = await self._find(handle.inode, name)
+            if isinstance(found, Absent):
+                return True
+            attrs, asked = found.attrs, found.until - self.cache.lifetime
+        await self._tell_links(handle.inode, name, attrs)
+        inode = self.inodes.enter(handle.inode, name, attrs)
+        inode.lookups += 1
+        taken = False
+        try:
+            if self.opens.of(inode, write=True) is not None:
+                attrs = await self._refresh(inode)
+            else:
+                self.cache.learn(inode, attrs, asked)
+            taken = emit(to_kernel(name), self.entry(inode, attrs, asked + self.cache.lifetime), offset)
+        finally:
+            if not taken:
+                self.inodes.forget(inode.number, 1)
+        return taken
+
+    async def _take_listing(self, handle: DirHandle) -> None:
+        """Have the directory's entries as they are now.
+
+        Names that the handle had before stay in their places: to begin anew may be a seekdir to the first position, and
+        then the program goes back to others.
+        """
+        directory = handle.inode
+        listing = self.cache.listing(directory)
+        found = _complete(listing) if listing is not None else None
+        asked, version, at_all = self.cache.now(), directory.version, self.cache.changes
+        if listing is not None and found is not None:
+            asked = listing.until - self.cache.lifetime
+        else:
+            found = await self._list(directory)
+            entries: dict[str, tuple[str, Attributes | None]] = {
+                self.style.key(name): (name, attrs) for name, attrs in found
+            }
+            self.cache.learn_listing(directory, entries, asked, version)
+        handle.asked, handle.version = asked, at_all
+        handle.entries = in_old_places(handle.entries, found, self.style.key)
+        handle.gone.clear()
+        handle.taken = True
+
+    async def _list(self, directory: Inode) -> list[tuple[str, Attributes]]:
+        """The whole directory, each name once: a directory that changes while it is listed may give one twice."""
+        pages = self.backend.list(self.path(directory))
+        found: dict[str, Attributes] = {}
+        ended = False
+        try:
+            while page := await pages.next_page():
+                found.update(page)
+            ended = True
+        finally:
+            if not ended:
+                await self._settler.run(pages.close)
+        if self.inodes.server_numbers:
+            count_links(found.values())
+        return [(name, attrs) for name, attrs in found.items() if not self.silly.hides(directory, name)]
+
+    @system_call
+    async def releasedir(self, handle_number: int) -> None:
+        """End reading a directory."""
+        handle = self.handles.pop(handle_number)
+        if handle is not None:
+            self.inodes.close(handle.inode)
+
+
+def in_old_places(old: list[Place], new: list[tuple[str, Attributes]], key: Callable[[str], str]) -> list[Place]:
+    """The new entries, those whose names were there before in the places that they had; None where a name is gone.
+
+    Where most places would be gaps, it is the new entries as they are.
+    """
+    places = {key(entry[0]): index for index, entry in enumerate(old) if entry is not None}
+    merged: list[Place] = [None] * len(old)
+    for entry in new:
+        index = places.get(key(entry[0]))
+        if index is None:
+            merged.append(entry)
+        else:
+            merged[index] = entry
+    return merged if len(merged) <= 2 * len(new) + _GAPS else list(new)
+
+
+def _complete(listing: Listing) -> list[tuple[str, Attributes]] | None:
+    """The entries, if the attributes of all are known."""
+    found = [(name, attrs) for name, attrs in listing.entries.values() if attrs is not None]
+    return found if len(found) == len(listing.entries) else None
