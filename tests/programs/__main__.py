@@ -42,6 +42,14 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     return chosen
 
 
+def available(programs: list[Program]) -> list[Program]:
+    """Those that this machine has; says which it has not."""
+    for program in programs:
+        if missing := program.missing():
+            print(f"missing: {program.name}: {', '.join(missing)}", flush=True)
+    return [program for program in programs if not program.missing()]
+
+
 def try_all(programs: list[Program], settings: list[Setting], scale: Scale) -> list[Result]:
     """Run and print."""
     results = []
@@ -82,14 +90,13 @@ def run(chosen: argparse.Namespace) -> int:
         setting for setting in SETTINGS if not chosen.setting or setting.name in chosen.setting or setting is DISK
     ]
     try:
-        results = try_all(programs, settings, SHORT if chosen.short else FULL)
+        results = try_all(available(programs), settings, SHORT if chosen.short else FULL)
     except KeyboardInterrupt:
         print("\nInterrupted: unmounted, servers ended, no JSON written.", flush=True)
         return 130
     write_json(chosen.json, results, short=chosen.short)
-    mounts = [result for result in results if result.setting is not DISK]
-    print("\nReasons of what is known:", *(f"  {line}" for line in reasons(mounts)), sep="\n")
-    found = findings(mounts)
+    print("\nReasons of what is known:", *(f"  {line}" for line in reasons(results)), sep="\n")
+    found = findings(results)
     print(f"\nAll results: {chosen.json}. Findings: {len(found)}")
     for line in found:
         print(line, file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tests.programs.known import reason
-from tests.programs.outcome import Outcome
+from tests.programs.outcome import LOST, Outcome
 from tests.programs.stage import Setting
 
 
@@ -47,7 +47,7 @@ def judge(program: str, setting: Setting, outcome: Outcome, disk: Outcome) -> Re
 def _sorted_out(program: str, setting: Setting, found: dict[str, str], on_disk: dict[str, str]) -> Judgement:
     judgement = Judgement()
     for test, text in found.items():
-        if test in on_disk:
+        if test in on_disk and test != LOST:  # which may be two different things
             judgement.shared[test] = text
         elif why := reason(setting, program, test, text):
             judgement.known[test] = why

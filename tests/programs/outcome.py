@@ -7,9 +7,14 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 FAILURES = (OSError, RuntimeError, AssertionError, sqlite3.Error, subprocess.SubprocessError)
 """What a file system's fault looks like to a step."""
+
+
+LOST: Final = "all of it"
+"""Stands for the tests of a program that came to no end."""
 
 
 @dataclass(slots=True)
@@ -26,7 +31,7 @@ class Outcome:
     @classmethod
     def lost(cls, text: str) -> Outcome:
         """Of a program that came to no end of its own."""
-        return cls(1, {"all of it": text})
+        return cls(1, {LOST: text})
 
 
 class Steps:
