@@ -24,7 +24,9 @@ def a_full_disk(place: Place) -> None:
         written = 0
         with fails(errno.ENOSPC):
             while written <= 2 * SMALL:
-                written += os.write(handle, block)
+                count = os.write(handle, block)
+                os.fsync(handle)  # until then it may wait
+                written += count
         assert SMALL // 2 < written <= SMALL
         assert os.pread(handle, len(block), written - len(block)) == block
         os.fsync(handle)
@@ -39,10 +41,10 @@ def a_file_that_cannot_grow_can_be_changed(place: Place) -> None:
     (small,) = place.elsewhere("small")
     path = small / "f"
     with opened(path, os.O_RDWR | os.O_CREAT) as handle:
-        with fails(errno.ENOSPC):  # by fsync at the latest: writes may wait
-            for offset in range(0, 2 * SMALL, 4096):
-                os.pwrite(handle, b"x" * 4096, offset)
-            os.fsync(handle)
+        with fails(errno.ENOSPC):
+            for offset in range(0, 2 * SMALL, 64 << 10):
+                os.pwrite(handle, b"x" * (64 << 10), offset)
+                os.fsync(handle)  # until then it may wait
         os.pwrite(handle, b"changed", 0)
         assert os.pread(handle, 7, 0) == b"changed"
         os.ftruncate(handle, 4096)
