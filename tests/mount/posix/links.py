@@ -197,7 +197,8 @@ def links_made_by_others_are_known_from_listings(place: Place) -> None:
     os.link(place.behind / "d" / "a", place.behind / "d" / "b")
     found = {entry.name: entry.stat() for entry in os.scandir(place.path / "d")}
     assert found["a"].st_ino == found["b"].st_ino
-    assert (found["a"].st_nlink, found["b"].st_nlink) == (2, 2)
+    if place.lifetime:  # else each is asked for alone, and a server without the UNIX extensions tells no count
+        assert (found["a"].st_nlink, found["b"].st_nlink) == (2, 2)
 
 
 @check(HARD)
