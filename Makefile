@@ -13,7 +13,8 @@ HELPERS := $(DESTDIR)$(SBINDIR)/mount.smbfuse $(DESTDIR)$(SBINDIR)/mount.fuse.sm
 LINKS := $(DESTDIR)$(PREFIX)/bin/smbfuse $(HELPERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types pytest bench programs lock install install-links uninstall uninstall-links clean
+.PHONY: help setup demo test lint types pytest man-table bench programs lock install install-links uninstall \\
+    uninstall-links clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
@@ -37,6 +38,9 @@ types: setup ## mypy --strict over everything
 # After lint and types, so that pytest has the closing line; one after the other also under `make -j`.
 pytest: lint types
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+man-table: setup ## write what the POSIX suite finds into man/smbfuse.1
+	$(BIN)/python -m pytest tests/mount/test_posix.py tests/mount/test_posix_table.py --write-table
 
 bench: ## speed, beside other clients on the same machine and server
 	@packaging/setup.sh bench

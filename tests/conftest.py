@@ -36,6 +36,10 @@ _MISSING = {
 }
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-table", action="store_true", help="write what the POSIX suite finds into man/smbfuse.1")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Let SIGTERM end the run as Ctrl-C does, so that servers and mounts are taken down."""
     # Started in the background by a shell: the programs that we interrupt would inherit that they cannot be.

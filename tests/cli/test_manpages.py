@@ -53,7 +53,7 @@ def test_version_and_exit_statuses(page: Path) -> None:
 @needs_groff
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_renders_without_warnings(page: Path) -> None:
-    command = ["groff", "-man", "-ww", "-Tutf8", "-rLL=80n", str(page)]
+    command = ["groff", "-t", "-man", "-ww", "-Tutf8", "-rLL=80n", str(page)]
     result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert result.stderr == ""
     assert "EXIT STATUS" in re.sub(r"\x1b\[[0-9;]*m|.\x08", "", result.stdout)

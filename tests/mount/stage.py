@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from tests.mount.posix import CROWD, SMALL, Check
+from tests.mount.posix import CROWD, MFSYMLINKS, SMALL, Check
 from tests.samba.smbd import Share, Smbd, snapshots
 from tests.support.mount import Mount
 
@@ -36,8 +36,6 @@ class Kind:
     options: Mapping[str, object] = field(default_factory=dict)
     chapters: frozenset[str] | None = None
     """Modules of checks that are run there; None: all."""
-    instead: str = ""
-    """Beginning of what checks declare that do hold in this kind: it gives what they miss otherwise."""
 
     def runs(self, check: Check) -> bool:
         """Whether a check is asked here."""
@@ -51,10 +49,14 @@ class Kind:
         """What a program is to get here in place of what the check says; empty: the check holds."""
         if self.server is None:
             return ""
-        return check.instead(unix=self.unix)
+        instead = check.instead(unix=self.unix)
+        with_links = instead.partition(MFSYMLINKS)[2] if "mfsymlinks" in self.options else ""
+        return "" if with_links == "yes" else with_links or instead
 
 
 NOUNIX = {"nounix": True}
+NAMES = frozenset({"directories", "renames", "unlinked", "metadata", "others"})
+"""Chapters in which it matters what is cached, or how the server came to be one without extensions."""
 SETTINGS = {
     "unix": Kind("unsigned"),
     "unix-signed": Kind("signed", options={"sign": True}),
@@ -65,9 +67,10 @@ SETTINGS = {
 KINDS = {
     "local": Kind(None),
     **SETTINGS,
-    "uncached": Kind("unsigned", options={"actimeo": 0}),
-    "uncached-nounix": Kind("unsigned", unix=False, options={"actimeo": 0, **NOUNIX}),
-    "plain-server": Kind("plain", unix=False),
+    "uncached": Kind("unsigned", options={"actimeo": 0}, chapters=NAMES),
+    "uncached-nounix": Kind("unsigned", unix=False, options={"actimeo": 0, **NOUNIX}, chapters=NAMES),
+    "plain-server": Kind("plain", unix=False, chapters=NAMES | {"names"}),
+    "mfsymlinks": Kind("plain", unix=False, options={"mfsymlinks": True}, chapters=frozenset({"links"})),
 }
 
 

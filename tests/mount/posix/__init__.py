@@ -72,6 +72,8 @@ class Check:
         return self.unix if unix else self.nounix
 
 
+MFSYMLINKS = "with mfsymlinks: "
+"""In a check's `nounix`: what is got with that option, or `yes`."""
 CHECKS: list[Check] = []
 
 

@@ -7,7 +7,7 @@ import os
 
 from tests.mount.posix import Place, check, fails
 
-BASICS = "user.*: set, get, list, remove; XATTR_CREATE, XATTR_REPLACE; ENODATA"
+BASICS = "user.* attributes: set, get, list, remove; XATTR_CREATE and XATTR_REPLACE"
 
 
 def all_of(path: object) -> dict[str, bytes]:
@@ -45,7 +45,7 @@ def attributes_are_made_or_replaced(place: Place) -> None:
     assert all_of(path) == {"user.a": b"replaced"}
 
 
-@check("they stay with the file over rename, and go with it")
+@check("attributes stay with a file that is renamed, and go with one that is removed")
 def attributes_belong_to_the_file(place: Place) -> None:
     path, moved = place.path / "f", place.path / "g"
     path.write_bytes(b"x")
@@ -59,7 +59,7 @@ def attributes_belong_to_the_file(place: Place) -> None:
     assert all_of(moved) == {}
 
 
-@check("names and sizes: ERANGE, EOPNOTSUPP")
+@check("attributes with names of 200 and values of 2,000 bytes; ERANGE, EOPNOTSUPP")
 def names_and_sizes(place: Place) -> None:
     path = place.path / "f"
     path.write_bytes(b"x")
@@ -71,7 +71,7 @@ def names_and_sizes(place: Place) -> None:
     assert all_of(path) == {"user." + "n" * 200: b"v" * 2_000}
 
 
-@check("values that are empty", unix="EOPNOTSUPP", nounix="EOPNOTSUPP")
+@check("attributes with empty values", unix="EOPNOTSUPP", nounix="EOPNOTSUPP")
 def empty_values(place: Place) -> None:
     path = place.path / "f"
     path.write_bytes(b"x")
@@ -79,7 +79,7 @@ def empty_values(place: Place) -> None:
     assert all_of(path) == {"user.a": b""}
 
 
-@check("names that differ in case only", unix="one attribute", nounix="one attribute")
+@check("attributes whose names differ in case only", unix="one attribute", nounix="one attribute")
 def case_of_attributes(place: Place) -> None:
     path = place.path / "f"
     path.write_bytes(b"x")
@@ -88,7 +88,7 @@ def case_of_attributes(place: Place) -> None:
     assert all_of(path) == {"user.name": b"small", "user.NAME": b"large"}
 
 
-@check("trusted.* and security.*", unix="EOPNOTSUPP", nounix="EOPNOTSUPP", root=True)
+@check("trusted.* and security.* attributes", unix="EOPNOTSUPP", nounix="EOPNOTSUPP", root=True)
 def attributes_of_the_system(place: Place) -> None:
     path = place.path / "f"
     path.write_bytes(b"x")

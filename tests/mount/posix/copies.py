@@ -89,7 +89,7 @@ def contents_of_a_copied_tree(place: Place) -> None:
     assert contents(place.behind / "back") == contents(source)
 
 
-@check("also modes, owners, links, FIFOs, attributes", nounix="contents, names, times")
+@check("cp -a of a tree: also modes, owners, links, FIFOs, attributes", nounix="contents, names, times")
 def everything_of_a_copied_tree(place: Place) -> None:
     source = place.behind / "source"
     source.mkdir()

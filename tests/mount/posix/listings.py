@@ -274,7 +274,7 @@ def listings_while_others_create_and_delete(place: Place) -> None:
     assert troubles == []
 
 
-@check(f"the same with {CROWD:,} entries, and positions in between")
+@check(f"listings of {CROWD:,} entries that change, and telldir and seekdir in them")
 def many_entries_while_the_directory_changes(place: Place) -> None:
     """Read in five parts; between them files come and go, here and on the server, and the last part is read again."""
     path, behind = place.elsewhere("crowded")

@@ -110,7 +110,7 @@ def all_names_at_once(place: Place) -> None:
         assert (place.path / name).read_bytes() == name.encode()
 
 
-@check("these on the server's disk: as other clients have them (without extensions: mapposix)")
+@check("reserved characters on the server's disk: as other clients write them (see mapposix)")
 def names_on_the_servers_disk(place: Place) -> None:
     """With UNIX extensions as they are, else reserved characters in the private range, as other clients have them."""
     for name in RESERVED:
