@@ -17,9 +17,10 @@ PAGE = Path(__file__).parents[2] / "man" / "smbfuse.1"
 BEGIN = '.\\" The table below is made by `make man-table` from what the POSIX suite finds.\n'
 END = '.\\" Here it ends.\n'
 
-_TITLES = {"unix": "UNIX ext.", "unix-signed": "signed", "nounix": "without", "nounix-signed": "signed"}
 _PAIRS = (("unix", "unix-signed"), ("nounix", "nounix-signed"))
 """Settings that differ in signing only: one column for both where no row differs."""
+_WIDTHS = {2: (36, 15), 3: (27, 12), 4: (21, 10)}
+"""By the number of columns, for 80 characters: that of the topic's, and of each of the others."""
 
 
 @dataclass(frozen=True)
@@ -85,19 +86,18 @@ def merged(rows: list[Row]) -> tuple[tuple[str, ...], ...]:
 
 
 def table(rows: list[Row]) -> str:
-    """The whole table, for tbl(1)."""
+    """The whole table, for tbl(1); left adjusted and without hyphens, since its columns are narrow."""
     columns = merged(rows)
-    width = 36 // len(columns)
-    lines = [".TS\n", " ".join(["lw(38n)", *[f"lw({width}n)"] * len(columns)]) + ".\n"]
-    titles = ["", *(_title(column) for column in columns)]
-    lines += ["\t".join(f"\\fB{title}\\fP" if title else "" for title in titles) + "\n"]
+    topic, cell = _WIDTHS[len(columns)]
+    lines = [".na\n", ".nh\n", ".TS\n", " ".join([f"lw({topic}n)", *[f"lw({cell}n)"] * len(columns)]) + ".\n"]
+    lines.append("".join(f"\tT{{\n\\fB{_title(column)}\\fP\nT}}" for column in columns) + "\n")
     for chapter, mine in groupby(rows, key=lambda row: row.chapter):
         lines += [".sp\n", f"\\fI{roff(CHAPTERS[chapter])}\\fP\n", *(row.text(columns) for row in mine)]
-    return "".join([*lines, ".TE\n"])
+    return "".join([*lines, ".TE\n", ".ad\n", ".hy\n"])
 
 
 def _title(column: tuple[str, ...]) -> str:
-    title = {"unix": "with", "nounix": "without"}[column[0].partition("-")[0]]
+    title = {"unix": "UNIX extensions", "nounix": "without them"}[column[0].partition("-")[0]]
     return title if len(column) > 1 else f"{title}, {'signed' if 'signed' in column[0] else 'unsigned'}"
 
 
