@@ -13,7 +13,7 @@ HELPERS := $(DESTDIR)$(SBINDIR)/mount.smbfuse $(DESTDIR)$(SBINDIR)/mount.fuse.sm
 LINKS := $(DESTDIR)$(PREFIX)/bin/smbfuse $(HELPERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types pytest man-table bench programs lock install install-links uninstall \\
+.PHONY: help setup demo test lint types pytest man-table bench programs lock install install-links uninstall \
     uninstall-links clean
 
 help: ## say what there is

@@ -33,12 +33,8 @@ FAR = 5 << 30
 KINDS = {Mode.NONE: fcntl.F_UNLCK, Mode.SHARED: fcntl.F_RDLCK, Mode.EXCLUSIVE: fcntl.F_WRLCK}
 FLOCKS = {Mode.NONE: fcntl.LOCK_UN, Mode.SHARED: fcntl.LOCK_SH, Mode.EXCLUSIVE: fcntl.LOCK_EX}
 WHOLE = range(CELLS)
-PAIRS = {
-    "unix-unix": ({}, {}, 0),
-    "nounix-nounix": ({"nounix": True}, {"nounix": True}, FAR),
-    "unix-nounix": ({}, {"nounix": True}, 0),
-}
-"""Options of the two machines, and where in the file the locks are."""
+PAIRS = {"unix-unix": 0, "nounix-nounix": FAR, "unix-nounix": 0}
+"""The two machines, and where in the file the locks are."""
 
 
 @dataclass(eq=False)
@@ -47,6 +43,9 @@ class Program:
 
     name: str
     machine: str
+    """Empty for the server itself."""
+    kind: str
+    """`unix` or `nounix`, whether the machine uses the UNIX extensions; empty for the server itself."""
     path: Path
     locker: Locker = field(default_factory=Locker)
 
@@ -74,12 +73,11 @@ class Program:
 class Play:
     """The programs, the model, and the steps that both take."""
 
-    def __init__(self, programs: list[Program], base: int, mandatory: bool) -> None:
+    def __init__(self, programs: list[Program], base: int) -> None:
         self.programs = {program.name: program for program in programs}
         self.chance = random.Random(SEED)
         self.base = base
-        self.mandatory = mandatory
-        """Whether a machine is without UNIX extensions."""
+        self.kinds = {program.kind for program in programs}
         self.fcntl = Held()
         self.flock = Held()
         self.queue = Queue(self.fcntl)
@@ -138,11 +136,40 @@ class Play:
 
     def _try(self, program: Program, command: str, file: str, held: Held, owner: Owner) -> None:
         cells, mode = self.some_cells(), self.some_mode()
+        if not self._promised(program, cells, mode):
+            return
         rivals = held.in_the_way(owner, cells, mode)
-        answer = self.ask(program, command, file, KINDS[mode], *self.bytes_of(program, cells))
+        asked = (command, file, KINDS[mode], *self.bytes_of(program, cells))
+        answer = self.ask(program, *asked)
+        if answer == "EAGAIN" and not rivals and self._tried_in_vain(program, cells):
+            eventually(lambda: self.ask(program, *asked) is None, SOON, "the other has given up")
+            answer = None
         assert answer == ("EAGAIN" if rivals else None), rivals
         if not rivals:
             held.set(owner, cells, mode)
+
+    def _promised(self, program: Program, cells: Cells, mode: Mode) -> bool:
+        """Whether it is to work: a shared lock made exclusive without UNIX extensions is lost if others share it.
+
+        That is: others than machines without them, which see to that.
+        """
+        if program.kind == "":
+            return "nounix" not in self.kinds or mode == Mode.EXCLUSIVE
+        shared = any(self._ours(program)[cell] == Mode.SHARED for cell in cells)
+        return program.kind == "unix" or "unix" not in self.kinds or mode == Mode.SHARED or not shared
+
+    def _tried_in_vain(self, program: Program, cells: Cells) -> bool:
+        """Whether another machine just tries to make a shared lock exclusive, and locks it in parts for that."""
+        return any(
+            other.kind == "nounix" and other.machine != program.machine and set(cells) & set(waiter.cells)
+            for waiter in self.queue.waiters
+            if Mode.SHARED in self._ours(other := self.programs[waiter.owner[0]])
+        )
+
+    def _ours(self, program: Program) -> list[Mode]:
+        """What the program's machine has, cell by cell."""
+        rows = [self.fcntl.of(owner) for one in self._neighbours(program) for owner in one.owners]
+        return [max(column) for column in zip(*rows, strict=True)]
 
     def unlock(self, program: Program) -> None:
         cells = self.chance.choice([self.some_cells(), WHOLE])
@@ -170,7 +197,7 @@ class Play:
         if answer == [fcntl.F_UNLCK]:
             assert not any(self._surely_seen(program, rival, cells) for rival in rivals), rivals
             return
-        assert rivals
+        assert rivals or self._tried_in_vain(program, cells)
         pids = {one.locker.process.pid for one in self.programs.values() if one.machine == program.machine}
         assert answer[-1] in pids | {0, -1}
 
@@ -178,9 +205,8 @@ class Play:
         """Shared locks of other machines are not seen beside our own shared ones, without UNIX extensions."""
         if self.programs[rival[0]].machine == program.machine:
             return True
-        ours = [self.fcntl.of(owner) for one in self._neighbours(program) for owner in one.owners]
-        theirs = self.fcntl.of(rival)
-        return any(theirs[cell] and not any(modes[cell] for modes in ours) for cell in cells)
+        ours, theirs = self._ours(program), self.fcntl.of(rival)
+        return any(theirs[cell] and not ours[cell] for cell in cells)
 
     def _neighbours(self, program: Program) -> list[Program]:
         return [one for one in self.programs.values() if one.machine == program.machine]
@@ -190,6 +216,8 @@ class Play:
         cell = self.chance.randrange(CELLS)
         others = [one for one in self.programs.values() if one.machine != program.machine]
         if any(self.fcntl.of(owner)[cell] for one in others for owner in one.owners):
+            return
+        if not self._promised(program, range(cell, cell + 1), Mode.EXCLUSIVE):
             return
         text = self.chance.choice("abcdefghijklmnopqrstuvwxyz")
         assert self.ask(program, "write", "f", self.base + cell * CELL, text) == 1
@@ -216,10 +244,10 @@ class Play:
     # --- waiting
 
     def wait(self, program: Program) -> None:
-        if not program.machine and self.mandatory:
+        if not program.machine and "nounix" in self.kinds:
             return  # the kernel gives it what a machine lets go of for a moment, to have it exclusively
-        new = Waiter(program.owner, program.machine or program.name, self.some_cells(), self.some_mode())
-        if self.queue.would_block_for_ever(new):
+        new = Waiter(program.owner, self.some_cells(), self.some_mode())
+        if self.queue.would_block_for_ever(new) or not self._promised(program, new.cells, new.mode):
             return
         self.told.append(f"{program.name}: waits for {new.mode!r} of {new.cells}")
         program.locker.ask("wait", "f", KINDS[new.mode], *self.bytes_of(program, new.cells))
@@ -306,7 +334,7 @@ class Play:
 
     def end(self) -> None:
         """Everybody gives back what it has; nobody is left waiting."""
-        for program in self.programs.values():
+        for program in [*self.programs.values(), *self.programs.values()]:
             if self._waiter(program) is None:
                 self.reopen(program)
                 self.settle()
@@ -323,20 +351,20 @@ def directory(samba: Smbd, tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("pair", PAIRS)
 def test_locks_at_random(samba: Smbd, mount: Callable[..., Mount], directory: Path, pair: str) -> None:
-    *options, base = PAIRS[pair]
+    base = PAIRS[pair]
     with (directory / "file").open("wb") as file:
         file.truncate(base)
         file.seek(base)
         file.write(b"".join(b"0" * CELL for _ in WHOLE))
-    mounts = [mount(samba, "share", **chosen).path / directory.name for chosen in options]
-    places = {"a": mounts[0], "b": mounts[0], "c": mounts[1], "d": mounts[1], "e": directory}
-    machines = {"a": "one", "b": "one", "c": "other", "d": "other", "e": ""}
+    programs = [Program("e", "", "", directory / "file")]
+    for machine, names, kind in zip(("one", "other"), ("ab", "cd"), pair.split("-"), strict=True):
+        place = mount(samba, "share", **{kind: True}).path / directory.name
+        programs += [Program(name, machine, kind, place / "file") for name in names]
     with ExitStack() as stack:
-        programs = [Program(name, machines[name], place / "file") for name, place in places.items()]
         for program in programs:
             stack.callback(program.end)
             program.start()
-        play = Play(programs, base, mandatory="nounix" in pair)
+        play = Play(programs, base)
         try:
             for _ in range(STEPS):
                 play.step()

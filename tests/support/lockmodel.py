@@ -60,17 +60,11 @@ class Held:
 
 @dataclass(eq=False)
 class Waiter:
-    """Who waits for a lock. Of one machine (`group`) those go first that came first."""
+    """Who waits for a lock."""
 
     owner: Owner
-    group: str
     cells: Cells
     mode: Mode
-
-    def rivals(self, other: Waiter) -> bool:
-        """Whether the two cannot both be had."""
-        overlap = range(max(self.cells.start, other.cells.start), min(self.cells.stop, other.cells.stop))
-        return bool(overlap) and excludes(self.mode, other.mode)
 
 
 @dataclass
@@ -81,17 +75,10 @@ class Queue:
     waiters: list[Waiter] = field(default_factory=list)
 
     def ready(self) -> Iterator[Waiter]:
-        """Whose lock must come now."""
+        """Whose lock must come now; of several that exclude each other one."""
         for waiter in self.waiters:
-            if not self.held.in_the_way(waiter.owner, waiter.cells, waiter.mode) and not self._behind(waiter):
+            if not self._holders(waiter):
                 yield waiter
-
-    def _behind(self, waiter: Waiter) -> bool:
-        earlier = self.waiters[: self.waiters.index(waiter)]
-        return any(
-            other.group == waiter.group and other.rivals(waiter) and not self._depends(other.owner, waiter.owner)
-            for other in earlier
-        )
 
     def would_block_for_ever(self, new: Waiter) -> bool:
         """Whether the new one would wait for a program that waits for it."""
@@ -108,17 +95,6 @@ class Queue:
                 if waiter.owner[0] == found:
                     programs = programs | {program for program, _ in self._holders(waiter)}
         return seen
-
-    def _depends(self, owner: Owner, on: Owner) -> bool:
-        """Whether `owner` waits for a lock that `on` holds, or for one who does."""
-        seen: set[Owner] = set()
-        ahead = [owner]
-        while ahead:
-            found = ahead.pop()
-            if found not in seen:
-                seen.add(found)
-                ahead += [holder for one in self.waiters if one.owner == found for holder in self._holders(one)]
-        return on in seen - {owner}
 
     def _holders(self, waiter: Waiter) -> set[Owner]:
         return self.held.in_the_way(waiter.owner, waiter.cells, waiter.mode)
