@@ -73,6 +73,7 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         self.writes = WriteBack(self._settler, self._send, lambda: self.backend.tree.sizes.write)
         self.oplocks = Oplocks(self.opens, self._settler, self.writes.write_back, self._forget)
         self.opens.may_idle = self._may_idle
+        self.opens.idled = self._idled
         self._reaping = False
         self._dropping: set[Inode] = set()
 
@@ -355,9 +356,6 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
             file = self.opens.release(handle.inode, handle.share)
         if file is not None:
             await file.close()
-        elif not self._reaping and not handle.share.users:
-            self._reaping = True
-            self._settler.soon(self._reap)
 
     async def _set_date(self, handle: FileHandle) -> None:
         """With a FID's last handle the time of our last write is set for good, if the server would tell another."""
@@ -378,9 +376,21 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
     def unwritten_end(self, inode: Inode) -> int:
         return self.writes.end(inode)
 
-    def _may_idle(self, share: SharedOpen) -> bool:
-        """Whether a FID stays open without handles. A file just written is closed: then its times are final."""
-        return not share.write and not share.lost and self.cache_mode != "none" and keeps_fid(share.file)
+    def _may_idle(self, inode: Inode, share: SharedOpen) -> bool:
+        """Whether a FID stays open without handles.
+
+        A file just written is closed: then its times are final. So is one that has lost a name while it was open: the
+        server deletes it with the last FID, or we do after that.
+        """
+        wanted = self.cache_mode != "none" and not share.write and not self.silly.names_of(inode)
+        return wanted and not share.lost and keeps_fid(share.file)
+
+    def _idled(self) -> None:
+        if self.opens.idle > MAX_IDLE:
+            self._settler.soon(partial(self.opens.trim, MAX_IDLE, IDLE_TIME))
+        if not self._reaping:
+            self._reaping = True
+            self._settler.soon(self._reap)
 
     async def _reap(self) -> None:
         """Close idle FIDs when their time has come, as long as there are any."""

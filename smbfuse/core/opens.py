@@ -128,7 +128,9 @@ class OpenTable:
         self._idle: OrderedDict[SharedOpen, tuple[Inode, float]] = OrderedDict()
         """FIDs that nobody uses, and since when: the one idle longest first."""
         self._clock = clock
-        self.may_idle: Callable[[SharedOpen], bool] = lambda share: False
+        self.may_idle: Callable[[Inode, SharedOpen], bool] = lambda inode, share: False
+        self.idled: Callable[[], None] = lambda: None
+        """Called when a FID has become idle: who bounds their number and age."""
         self.entered: Callable[[Inode, SharedOpen], None] = lambda inode, share: None
         """Called when a FID has come into use."""
         self.moving: Callable[[Inode, OpenFile, OpenFile], Awaitable[None]] | None = None
@@ -241,8 +243,9 @@ class OpenTable:
         share.users -= 1
         if share.users:
             return None
-        if self.may_idle(share):
+        if self.may_idle(inode, share):
             self._idle[share] = inode, self._clock()
+            self.idled()
             return None
         self._remove(inode, share)
         return share.file

@@ -184,7 +184,8 @@ def close(context: Context, request: CloseRequest) -> Body:
     opened = context.open_of(request.fid)
     del context.connection.opens[request.fid if context.fid is None else context.fid]
     others = any(other.node is opened.node for c in context.connection.server.connections for other in c.opens.values())
-    if (opened.delete_on_close or opened.node.delete_pending) and not others:
+    opened.node.delete_pending |= opened.delete_on_close
+    if opened.node.delete_pending and not others:
         opened.volume.remove(opened.node)
     return RawBody()
 
