@@ -143,23 +143,29 @@ class OpenFile:
     """Whether the open made the file."""
     closed: bool = False
     busy: int = 0
-    """Reads and writes under way."""
+    """How many are at work with it."""
     _close_next: bool = False
     _due: int = 0
     """Reads and writes whose answers are to come, also those whose callers are gone."""
     _quiet: trio.Event | None = None
     """Set when none is due any more, for a close that waits for that."""
 
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """It is not closed by `close_when_idle` while the block runs: its number might soon be another file's."""
+        self.busy += 1
+        try:
+            yield
+        finally:
+            self.busy -= 1
+            self._idle()
+
     # --- reading
 
     async def read(self, offset: int, size: int) -> Buffer:
         """Up to `size` bytes from `offset`; fewer only at the end of the file. Cancelled, it leaves nothing behind."""
-        self.busy += 1
-        try:
+        with self.used():
             return await self._read_pieces(offset, size)
-        finally:
-            self.busy -= 1
-            self._idle()
 
     async def _read_pieces(self, offset: int, size: int) -> Buffer:
         parts = pieces(size, self.tree.sizes.read)
@@ -209,12 +215,8 @@ class OpenFile:
 
     async def write(self, offset: int, data: Buffer) -> None:
         """Write all of `data`. When this returns the server has it; a cancelled write may have been done in part."""
-        self.busy += 1
-        try:
+        with self.used():
             await self._write_pieces(offset, memoryview(data))
-        finally:
-            self.busy -= 1
-            self._idle()
 
     async def _write_pieces(self, offset: int, view: memoryview) -> None:
         parts = pieces(len(view), self.tree.sizes.write)
@@ -392,7 +394,7 @@ class OpenFile:
                 self.close_soon()
 
     def close_when_idle(self) -> None:
-        """Close in the background as soon as no read or write is under way: another FID takes over."""
+        """Close in the background as soon as nobody is at work with it: another FID takes over."""
         self._close_next = True
         self._idle()
 

@@ -75,8 +75,10 @@ class SharedOpen:
         if self.lost:
             raise OSError(errno.ESTALE, self.lost)
         self._uses += 1
+        file = self.file
         try:
-            return await work(self.file)
+            with file.used():
+                return await work(file)
         finally:
             self._uses -= 1
             if not self._uses and self._unused is not None:

@@ -211,6 +211,27 @@ async def test_handles_share_one_fid_and_the_last_closes_it() -> None:
         assert m.tree.opens == {}
 
 
+async def test_a_fid_that_is_asked_by_is_not_closed_for_a_wider_one() -> None:
+    """The server may give its number to another file at once."""
+    async with mounted() as m:
+        number = (await m.files.lookup(ROOT, b"a.txt")).number
+        await m.files.open(number, os.O_RDONLY)
+        (narrow,) = m.tree.opens
+        answer = trio.Event()
+        m.server.script.once(held(answer), command=SMB_COM_TRANSACTION2)
+        async with trio.open_nursery() as nursery:
+            m.files.cache.changed(m.files.inodes.get(number))
+            nursery.start_soon(m.files.getattr, number)
+            await trio.testing.wait_all_tasks_blocked()
+            await m.files.open(number, os.O_RDWR)
+            await trio.testing.wait_all_tasks_blocked()
+            assert m.server.tap.requests["CLOSE"] == 0
+            answer.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert narrow not in m.tree.opens
+        assert len(m.tree.opens) == 1
+
+
 @pytest.mark.parametrize("fate", ["refused", "another file", "had again"])
 async def test_a_file_that_had_to_be_closed_is_opened_again_or_lost(
     fate: str, caplog: pytest.LogCaptureFixture
