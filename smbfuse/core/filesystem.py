@@ -90,11 +90,13 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         return self._opened(inode, handle)
 
     def _opened(self, inode: Inode, handle: int) -> Opened:
-        """Under an oplock pages outlive the open file, if they were read under it; else the kernel drops them now."""
-        loose = self.cache_mode == "loose" or inode.snapshot
-        holds = loose or self.oplocks.keeps_reads(inode)
+        """Under an oplock pages outlive the open file, if they were read under it; else the kernel drops them now.
+
+        What is in a snapshot never changes; with cache=loose the kernel drops pages when it sees another size or time.
+        """
+        holds = self.oplocks.keeps_reads(inode)
         keep, inode.pages_hold = inode.pages_hold and holds, holds
-        return Opened(handle, keep, self.cache_mode == "none")
+        return Opened(handle, keep or inode.snapshot or self.cache_mode == "loose", self.cache_mode == "none")
 
     async def _open(self, inode: Inode, flags: int) -> int:
         read, write = _modes(flags)

@@ -75,6 +75,25 @@ async def test_opening_again_costs_nothing_while_the_oplock_holds() -> None:
         assert second.keep_pages
 
 
+async def test_pages_are_dropped_once_nobody_watched_the_file() -> None:
+    async with mounted(oplocks=True) as m:
+        number = await number_of(m)
+        for flags in (os.O_RDWR, os.O_RDONLY):  # a file that was written is closed, and its oplock with it
+            opened = await m.files.open(number, flags)
+            assert not opened.keep_pages
+            await m.files.release(opened.number)
+
+
+async def test_loose_caching_keeps_pages_without_an_oplock() -> None:
+    async with mounted() as m:
+        m.files.cache_mode = "loose"
+        number = await number_of(m)
+        for _ in range(2):
+            opened = await m.files.open(number, os.O_RDWR)
+            assert opened.keep_pages
+            await m.files.release(opened.number)
+
+
 async def test_idle_files_are_closed_after_a_while_and_when_there_are_many(mock_clock: MockClock) -> None:
     async with mounted(oplocks=True) as m:
         number = await number_of(m)
