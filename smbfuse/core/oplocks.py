@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
-from smbfuse.errors import SmbfuseError
 from smbfuse.wire.const import OPLOCK_BATCH, OPLOCK_EXCLUSIVE, OPLOCK_LEVEL_II, OPLOCK_NONE
 
 if TYPE_CHECKING:
@@ -78,7 +77,11 @@ Task = Callable[["Inode"], Awaitable[None]]
 
 
 class Oplocks:
-    """Answers the breaks of one mount. `write` and `forget` must not wait for other requests of the kernel's."""
+    """Answers the breaks of one mount.
+
+    `write` sends what waits of a file; errors are not its business, but that of fsync and close. `forget` makes the
+    kernel forget its data, for which that waits for reads under way: they must not wait for the end of a break.
+    """
 
     def __init__(self, opens: OpenTable, settler: Settler, write: Task, forget: Task) -> None:
         self._opens = opens
@@ -109,20 +112,15 @@ class Oplocks:
         if not share.users and await self._opens.drop_idle(inode):
             await self._forget(inode)
             return
-        done = Reaction(write=False, forget=False)
         with trio.move_on_after(PATIENCE) as patience:
-            # The notice may change from level II to none meanwhile; another task finds all done then.
-            while file.breaking is not None and (todo := REACTIONS[file.oplock, file.breaking]) != done:
-                try:
-                    if todo.write and not done.write:
-                        await self._write(inode)
-                except (SmbfuseError, OSError) as exc:
-                    log.debug("%s before an oplock is given back: %s", file.path, exc)  # fsync and close tell it
-                if todo.forget and not done.forget:
+            left = None
+            while file.breaking not in (None, left):  # a break to level II may become one to none meanwhile
+                left = file.breaking
+                reaction = REACTIONS[file.oplock, left]
+                if reaction.write:
+                    await self._write(inode)
+                if reaction.forget:
                     await self._forget(inode)
-                done = Reaction(todo.write or done.write, todo.forget or done.forget)
-                if todo == REACTIONS.get((file.oplock, file.breaking)):
-                    break
         if patience.cancelled_caught:
             log.warning("%s: an oplock is given back before all was written", file.path)
         file.settle_break()
