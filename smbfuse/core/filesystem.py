@@ -126,7 +126,8 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
     def _add(self, inode: Inode, share: SharedOpen, flags: int) -> int:
         read, write = _modes(flags)
         append, direct = bool(flags & os.O_APPEND), bool(flags & os.O_DIRECT)
-        return self.handles.add(FileHandle(inode, share, write, append, read, direct))
+        told = self.writes.newest(inode)
+        return self.handles.add(FileHandle(inode, share, write, append, read, direct, told))
 
     def _unwanted_handle(self, number: int) -> None:
         """The kernel was not told of this handle, so it will not release it."""
@@ -278,7 +279,7 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         failure = self.writes.failure(handle.inode, handle.told)
         if failure is not None:
             handle.told = failure.number
-            raise failure.error
+            raise failure.told() from failure.error
 
     async def _append(self, handle: FileHandle, offset: int, data: Buffer) -> None:
         """Write at the end that the server has: the kernel's idea of it is older than another machine's append.

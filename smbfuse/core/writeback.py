@@ -20,6 +20,7 @@ import trio
 
 from smbfuse.client.sizes import pieces
 from smbfuse.core.dirty import Dirty, Piece
+from smbfuse.core.errno_map import as_oserror
 from smbfuse.errors import SmbfuseError
 
 if TYPE_CHECKING:
@@ -51,6 +52,12 @@ class Failure:
     number: int
     error: SmbfuseError | OSError
 
+    def told(self) -> OSError:
+        """To be raised, each time anew: a traceback belongs to one task."""
+        if isinstance(self.error, SmbfuseError):
+            return as_oserror(self.error, "write")
+        return OSError(self.error.errno, self.error.strerror)
+
 
 @dataclass(slots=True, eq=False)
 class _File:
@@ -60,6 +67,8 @@ class _File:
     """How many writes were entered,"""
     sent: int = 0
     """and how many of them have been sent, well or not."""
+    since: float = 0.0
+    """When the oldest of those that wait was entered."""
     running: bool = False
     progress: trio.Event = field(default_factory=trio.Event)
     """Set, and replaced by another, when something was sent."""
@@ -81,6 +90,7 @@ class WriteBack:
         self._numbers = itertools.count(1)
         self._places = trio.CapacityLimiter(AT_ONCE)
         self._total = 0
+        self._aging = False
 
     def __contains__(self, inode: Inode) -> bool:
         """Whether data of this file wait."""
@@ -104,21 +114,32 @@ class WriteBack:
     async def take(self, inode: Inode, start: int, data: Buffer) -> None:
         """Keep what was written. Returns at once, unless too much waits already."""
         file = self._files.setdefault(inode, _File())
+        if not file.waiting:
+            file.since = trio.current_time()
+        before = file.waiting.size
         file.waiting.put(start, data)
-        before, file.taken = file.taken, file.taken + 1
-        self._total = sum(each.size for each in self._files.values())
+        file.taken += 1
+        self._total += file.waiting.size - before
+        if not self._aging:
+            self._aging = True
+            self._settler.soon(self._age)
         if file.size >= FULL:
             self._start(inode, file)
-        elif before == file.sent:  # the first one since all was sent
-            self._settler.soon(partial(self._grow_old, inode, file, file.taken))
         while file.size > FILE_LIMIT or (self._total > LIMIT and file.size):
             self._start(inode, file)
             await file.progress.wait()
 
-    async def _grow_old(self, inode: Inode, file: _File, taken: int) -> None:
-        await trio.sleep(AGE)
-        if file.sent < taken:
-            self._start(inode, file)
+    async def _age(self) -> None:
+        """Send what has waited long enough, as long as anything waits."""
+        try:
+            while self._files:
+                await trio.sleep(AGE / 2)
+                due = trio.current_time() - AGE / 2
+                for inode, file in list(self._files.items()):
+                    if file.waiting and file.since <= due:
+                        self._start(inode, file)
+        finally:
+            self._aging = False
 
     async def write_back(self, inode: Inode) -> None:
         """Return when all that was taken until now has been sent; what failed is for `failure` to tell."""
@@ -141,8 +162,8 @@ class WriteBack:
             while file.waiting:
                 file.sending, file.waiting, taken = file.waiting, Dirty(), file.taken
                 await self._send_all(inode, file.sending)
+                self._total -= file.sending.size
                 file.sending, file.sent = Dirty(), taken
-                self._total = sum(each.size for each in self._files.values())
                 progress, file.progress = file.progress, trio.Event()
                 progress.set()
         finally:
@@ -175,6 +196,11 @@ class WriteBack:
         """What went wrong since the failure with the number `told`."""
         failure = self._failures.get(inode)
         return failure if failure is not None and failure.number > told else None
+
+    def newest(self, inode: Inode) -> int:
+        """The number of its last failure: of no concern to who opens the file now."""
+        failure = self._failures.get(inode)
+        return 0 if failure is None else failure.number
 
     def forget(self, inode: Inode) -> None:
         """Nobody has the file open any more."""
