@@ -59,6 +59,8 @@ class Attributes:
     rdev: int = 0
     dos: int | None = None
     """ext_file_attributes: FILE_ATTRIBUTE_READONLY, FILE_ATTRIBUTE_HIDDEN, ..."""
+    new: bool = False
+    """Whether it was made by the request that is answered so: then it is no file that was known before."""
 
     @property
     def is_dir(self) -> bool:

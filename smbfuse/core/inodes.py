@@ -127,8 +127,8 @@ class InodeTable:
         """The inode that `name` in `parent` stands for, now that the server described it so.
 
         What was known under the name before and is not the same file loses the name. A file that is known under
-        another name and has one only (`attrs.nlink`) was renamed by others, or deleted, and its number given again:
-        either way the other name is not its any more.
+        another name and has one only (`attrs.nlink`) was renamed by others: the other name is not its any more. If it
+        is new, its id was another file's, which others have deleted.
         """
         snapshot = parent.snapshot or is_snapshot(name)
         known = self.find(parent, name)
@@ -140,6 +140,10 @@ class InodeTable:
                 return known
             self.unlink(parent, name)
         inode = None if snapshot else self._by_another_name(attrs)
+        if inode is not None and attrs.new:
+            for other_parent, other in list(inode.names.values()):
+                self.unlink(other_parent, other)
+            inode = None
         if inode is None:
             file_id = self._id(attrs)
             inode = Inode(self._number(parent, name, file_id, snapshot), attrs.kind, file_id, snapshot)

@@ -256,7 +256,9 @@ class NtBackend:
                 await self.tree.set_file(file.fid, FileEndOfFileInfo(end_of_file=0))
                 answer.end_of_file = 0
             told = answer.file_id if isinstance(answer, NtCreateAndXExtendedResponse) else 0  # smbd 4.17 leaves it out
-            return file, from_nt(answer, answer.create_time, file_id=told or await self.file_id(file))
+            attrs = from_nt(answer, answer.create_time, file_id=told or await self.file_id(file))
+            attrs.new = file.created
+            return file, attrs
 
     async def file_id(self, file: OpenFile) -> int:
         if not self._internal_info or self.find_level:

@@ -160,6 +160,7 @@ class UnixBackend(NtBackend):
         file.created = answer.create_action == FILE_CREATED
         with file.kept():
             attrs = _attributes(answer)
+            attrs.new = file.created
             if file.created:
                 await self._insist(path, attrs, new.permissions)
                 await self._give(path, attrs, new.owner)

@@ -205,7 +205,7 @@ class Vfs:
         A hard link has that name, too; a file that others renamed has not, nor has a new one that got the number of
         a deleted one. To mistake these would be to open one file by the path of another.
         """
-        if attrs.dos is None or attrs.nlink > 1 or not self.inodes.is_by_another_name(parent, name, attrs):
+        if attrs.dos is None or attrs.new or attrs.nlink > 1 or not self.inodes.is_by_another_name(parent, name, attrs):
             return
         try:
             attrs.nlink = await self.backend.count_names(self.path(parent, name))
@@ -272,8 +272,8 @@ class Vfs:
         if share is not None:
             attrs = self.write_times.corrected(inode, await share.use(self.backend.stat_open))
             attrs.size = max(attrs.size, self.unwritten_end(inode))
-        elif inode.deleted and inode.attrs is not None and not self.silly.names_of(inode):
-            return replace(inode.attrs, nlink=0)  # a program is in it, say: nothing is left that could be asked
+        elif inode.deleted and inode.kind == stat.S_IFDIR and inode.attrs is not None:
+            return replace(inode.attrs, nlink=0)  # a program has it open, or is in it: nothing is left to be asked
         else:
             async with self._reached(inode) as path:
                 attrs = await self.backend.stat(path)
@@ -604,6 +604,7 @@ class Vfs:
         await self._tell_links(parent, name, attrs)
         self.cache.added(parent, name, attrs)
         inode = self.inodes.enter(parent, name, attrs)
+        attrs.new = False
         inode.lookups += 1
         if new is not None:
             self.remembered.note(inode, new)

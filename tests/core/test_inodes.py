@@ -44,6 +44,18 @@ def test_a_file_with_one_name_has_lost_those_that_were_known() -> None:
     assert inode.deleted
 
 
+def test_a_new_file_is_none_that_was_known() -> None:
+    inodes = table()
+    gone = known(inodes, "old", 4711)
+    new = described(4711)
+    new.new = True
+    made = inodes.enter(inodes.root, "new", new)
+    assert made is not gone
+    assert made.number != gone.number
+    assert gone.deleted
+    assert known(inodes, "again", 4711, nlink=2) is made
+
+
 def test_a_name_that_others_removed_is_known_to_be_gone_by_the_count() -> None:
     inodes = table()
     inode = known(inodes, "a", 4711)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
+from pathlib import Path
 
 from tests.mount.posix import Place, check, fails, listing, pattern
 from tests.mount.posix.data import SIZES
@@ -118,6 +119,38 @@ def _only_the_file_changes(place: Place, handle: int) -> None:
     with suppress(OSError):
         os.utime(handle, (10**9, 10**9))
     assert [(told.st_mode, told.st_mtime_ns) for told in map(os.stat, above)] == before
+
+
+@check("files renamed or replaced by others are not mistaken for one another")
+def a_number_is_given_again(place: Place) -> None:
+    """A new file may get the inode number of one that others removed. The old name must not be taken for its."""
+    old = place.path / "old"
+    (place.behind / "old").write_bytes(b"to be removed")
+    number = old.stat().st_ino
+    (place.behind / "old").unlink()
+    new = _with_number(place, number)
+    os.link(new, place.path / "another name")
+    assert new.stat().st_nlink == 2
+    with new.open("r+b") as file:
+        new.unlink()
+        (place.path / "another name").unlink()
+        (place.behind / "old").write_bytes(b"another file")
+        os.fchmod(file.fileno(), 0o444)
+        os.ftruncate(file.fileno(), 0)
+        assert os.fstat(file.fileno()).st_nlink == 0
+    assert (place.behind / "old").stat().st_mode & 0o222
+    eventually(lambda: old.exists() and old.stat().st_size > 0, place.lifetime + 2, "the other file is seen")
+    assert old.read_bytes() == b"another file"
+
+
+def _with_number(place: Place, number: int) -> Path:
+    """A new file that has this number on the server's disk, if that gives it again soon."""
+    for attempt in range(20):
+        path = place.path / f"new{attempt}"
+        path.write_bytes(b"content")
+        if (place.behind / path.name).stat().st_ino == number:
+            break
+    return path
 
 
 @check("files renamed or replaced by others are not mistaken for one another")
