@@ -278,6 +278,7 @@ class Vfs:
             async with self._reached(inode) as path:
                 attrs = await self.backend.stat(path)
         if self.inodes.is_another(inode, attrs):
+            self._disbelieve(inode)
             raise OSError(errno.ESTALE, "another file has taken the name")
         self.cache.learn(inode, attrs, asked, version)
         return attrs
@@ -541,7 +542,7 @@ class Vfs:
             raise OSError(errno.ESTALE, "the name is gone") from exc
 
     def _disbelieve(self, inode: Inode) -> None:
-        """The server knows no such file any more, whatever listings said. The kernel looks again after an ESTALE."""
+        """It is not that file's name any more, whatever listings said. The kernel looks again after an ESTALE."""
         self.cache.changed(inode)
         for parent, _ in inode.names.values():
             self.cache.stale(parent)

@@ -183,13 +183,17 @@ async def test_an_answer_asked_before_our_change_is_not_kept() -> None:
 
 @pytest.mark.parametrize("other", [Node("a.txt", children={}), Node("a.txt")], ids=["directory", "file"])
 async def test_a_file_that_was_replaced_is_stale(other: Node) -> None:
-    async with mounted(actimeo=0) as m:
+    """And what a listing said of its name is not believed when the kernel looks again."""
+    async with mounted() as m:
         number = (await m.files.lookup(ROOT, b"a.txt")).number
+        await m.list()
+        m.files.inodes.get(number).attrs_until = 0.0  # as if it had been learned before the listing
         m.server.volume.remove(m.server.volume.find("a.txt"))
         m.server.volume.find("").add(other)
         with pytest.raises(OSError, match="another file") as caught:
             await m.files.getattr(number)
         assert caught.value.errno == errno.ESTALE
+        assert (await m.files.lookup(ROOT, b"a.txt")).number != number
 
 
 async def test_handles_share_one_fid_and_the_last_closes_it() -> None:
