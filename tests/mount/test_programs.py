@@ -21,7 +21,7 @@ _SETTINGS = {setting.name: setting for setting in SETTINGS}
 _FILES = ("git", "rsync", "copies", "archives", "editors", "make-gcc", "sqlite-journal", "sqlite-wal")
 # What signing could break are requests, and the same ones carry all programs.
 _TRIED = {
-    "unix": ("copies", "sqlite-wal"),
+    "unix": ("tools", "sqlite-wal"),
     "unix-signed": _FILES,
     "nt": _FILES,
     "nt-signed": ("rsync", "sqlite-wal"),

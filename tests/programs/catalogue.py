@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from tests.programs import builds, copies, cpython, databases, edits, stress, versions
+from tests.programs import builds, copies, cpython, databases, edits, stress, tools, versions
 from tests.programs.outcome import Outcome
 from tests.programs.place import Place
 
@@ -47,6 +47,7 @@ PROGRAMS = (
     Program("copies", copies.copies),
     Program("archives", copies.archives, ("tar", "zip", "unzip")),
     Program("editors", edits.edits, ("vim.tiny", "patch")),
+    Program("tools", tools.tools, ("gzip", "shred", "perl", "flock", "/sbin/mkfs.ext4", "/sbin/debugfs")),
     Program("make-gcc", builds.builds, ("make", "gcc", "ar", "strip", "objcopy")),
     Program("fio", stress.fio, ("fio",)),
     Program("stress-each", stress.each_stressor, ("stress-ng",)),

@@ -60,6 +60,7 @@ KNOWN: Final = (
     Known(LINKS, "test_posix", "*link_dir_fd", "PermissionError*symlink*"),
     Known(NODES, "test_tarfile", "*.test_pipe"),
     Known(CASE, "test_pathlib", "*.PosixPathTest.test_*glob"),
+    Known(LINKS, "tools", "venv, compileall", "*Operation not permitted: 'lib' -> *"),
     Known(LINK_TIMES, "copies", "times of symbolic links", unix=True),
     Known(MODES, "stress-*", "access"),
     Known(LINKS, "stress-*", "symlink", "*not allowed on the filesystem*"),

@@ -17,6 +17,10 @@ LOST: Final = "all of it"
 """Stands for the tests of a program that came to no end."""
 
 
+MAX_SHOWN: Final = 400
+"""Characters of a value, where two of them differ."""
+
+
 @dataclass(slots=True)
 class Outcome:
     """The texts tell why."""
@@ -56,6 +60,11 @@ def same(found: object, wanted: object) -> None:
         return
     if isinstance(found, dict) and isinstance(wanted, dict):
         keys = [key for key in {**wanted, **found} if found.get(key) != wanted.get(key)]
-        shown = [f"{key}: {found.get(key)} instead of {wanted.get(key)}" for key in keys[:5]]
+        shown = [f"{key}: {_short(found.get(key))} instead of {_short(wanted.get(key))}" for key in keys[:5]]
         raise AssertionError(f"{len(keys)} differ: {'; '.join(shown)}")
-    raise AssertionError(f"{found!r} instead of {wanted!r}")
+    raise AssertionError(f"{_short(found)} instead of {_short(wanted)}")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}... ({len(text)} characters)"

@@ -35,6 +35,9 @@ def test_a_step_that_fails_does_not_stop_the_next() -> None:
     assert steps.outcome.ran == 3
     assert list(steps.outcome.failures) == ["first", "second"]
     assert "1 differ: b: 2 instead of 3" in steps.outcome.failures["second"]
+    with steps.step("long"):
+        same("x" * 100_000, "y" * 100_000)
+    assert len(steps.outcome.failures["long"]) < 1000
 
 
 def test_failures_are_shared_known_or_findings() -> None:
