@@ -30,7 +30,13 @@ class Setting:
 
     @property
     def symlinks(self) -> bool:
+        """Whether there are symbolic links."""
         return self.unix or "mfsymlinks" in self.options
+
+    @property
+    def modes(self) -> bool:
+        """Whether permissions are kept, if only by the mount."""
+        return self.unix or "dynperm" in self.options
 
 
 def _server(*, unix: bool, signed: bool) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -45,11 +46,11 @@ def test_failures_are_shared_known_or_findings() -> None:
     disk = Outcome(9, {"both": "x"}, {"skip": "macOS only"})
     result = judge("test_os", NT, outcome, disk)
     assert result.failed.shared == {"both": "x"}
-    assert result.failed.known == {"test.MakedirTests.test_mode": MODES}
+    assert result.failed.known == {"test.MakedirTests.test_mode": MODES.text}
     assert result.failed.findings == {"new": "y"}
     assert result.left_out.findings == {}
     assert findings([result]) == [f"failed: test_os, {NT.name}: new: y"]
-    assert reasons([result]) == [f"{MODES} ({NT.name} test_os 1)"]
+    assert reasons([result]) == [f"{MODES.text} ({NT.name} test_os 1)"]
     assert row(result).split() == ["test_os", NT.name, "9", "3", "1", "1", "1", "1", "1", "0", "0", "0"]
     # Whoever came to no end on the disk was no measure for others.
     assert judge("test_os", UNIX, Outcome.lost("x"), Outcome.lost("x")).failed.findings == {LOST: "x"}
@@ -60,7 +61,9 @@ def test_failures_are_shared_known_or_findings() -> None:
 def test_reasons_fit_programs_that_there_are() -> None:
     names = [program.name for program in PROGRAMS]
     for known in KNOWN:
-        assert any(known.covers(NT, name, known.test, known.text) for name in names), known
+        assert any(fnmatchcase(name, known.program) for name in names), known
+        assert any(known.reason.applies(setting) for setting in SETTINGS), known
+        assert not known.reason.applies(DISK), known
     assert reason(NT, "test_os", "anything", "at all") is None
 
 
