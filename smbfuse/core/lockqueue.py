@@ -1,4 +1,4 @@
-"""Who waits for which lock of ours: in the order of arrival, and never in a circle.
+"""Who waits for which lock of ours: in the order of arrival as far as that is known to end, and never in a circle.
 
 What may live here: waiting for locks that this machine's own processes hold. Other machines' are the server's business.
 """
@@ -6,13 +6,18 @@ What may live here: waiting for locks that this machine's own processes hold. Ot
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 import trio
 
 from smbfuse.core.locktable import LockTable, Span
+
+COURTESY: Final = 0.5
+"""Seconds for which those who have waited longer go first, though nobody is in our way."""
 
 
 @dataclass(slots=True, eq=False)
@@ -57,15 +62,21 @@ class LockQueue:
                 waiter.changed.set()
 
     async def turn(self, waiter: Waiter) -> None:
-        """Wait until nobody is in the way, nor has waited longer for what is. OSError(EDEADLK) if that cannot come."""
+        """Wait until nobody is in the way, nor has waited longer for what is. OSError(EDEADLK) if that cannot come.
+
+        The latter is waited for `COURTESY` seconds at most: who waits longer may do so for another machine, and that
+        in turn for us.
+        """
+        polite_until = trio.current_time() + COURTESY
         while True:
             holders = waiter.holders()
             if waiter.detect and any(self._depends(holder, waiter.owner) for holder in holders):
                 raise OSError(errno.EDEADLK, "each waits for a lock that the other holds")
-            if not holders and not self._behind(waiter):
+            if not holders and (trio.current_time() >= polite_until or not self._behind(waiter)):
                 return
             waiter.changed = trio.Event()
-            await waiter.changed.wait()
+            with trio.move_on_at(math.inf if holders else polite_until):
+                await waiter.changed.wait()
 
     def _behind(self, waiter: Waiter) -> bool:
         """Whether another has waited longer for what is in the way; one that waits for us goes not before us."""
