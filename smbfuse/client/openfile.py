@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -56,23 +56,12 @@ Span = tuple[int, int]
 """Bytes of a file: the first, and the one after the last."""
 
 
-class LockRange(NamedTuple):
-    """Bytes of a file as LOCKING_ANDX names them, up to but not including `end`.
-
-    `spare`: not by the PID of our reads and writes but by a second one, to which the first's locks are a stranger's.
-    """
-
-    start: int
-    end: int
-    spare: bool = False
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockChange:
     """One LOCKING_ANDX. `on_late` is called when the locks are granted after whoever asked has left."""
 
-    unlocks: tuple[LockRange, ...] = ()
-    locks: tuple[LockRange, ...] = ()
+    unlocks: tuple[Span, ...] = ()
+    locks: tuple[Span, ...] = ()
     shared: bool = False
     on_late: Callable[[], None] | None = None
 
@@ -283,30 +272,23 @@ class OpenFile:
     async def lock(self, change: LockChange, wait: Wait | None = None) -> None:
         """SMB_COM_LOCKING_ANDX: first the unlocks, then the locks, all of them or none. [MS-CIFS] 2.2.4.32.
 
-        The unlocks are done also where the locks are refused. A lock belongs to this FID and a PID, and an unlock must
-        name just what one lock named. StatusError: FILE_LOCK_CONFLICT, LOCK_NOT_GRANTED.
+        The unlocks are done also where the locks are refused. A lock belongs to this FID and our PID, and an unlock
+        must name just what one lock named. StatusError: FILE_LOCK_CONFLICT, LOCK_NOT_GRANTED.
         """
         if wait is None and change.locks:
             wait = Wait(0)
-        large = self.tree.session.limits.has(CAP_LARGE_FILES)
-        kind = LOCKING_ANDX_LARGE_FILES if large else 0
+        made = LockingRange64 if self.tree.session.limits.has(CAP_LARGE_FILES) else LockingRange32
+        kind = LOCKING_ANDX_LARGE_FILES if made is LockingRange64 else 0
+        pid = self.tree.session.connection.engine.pid & 0xFFFF  # that of reads and writes, which the server compares
         request = LockingAndXRequest(
             fid=self.fid,
             lock_type=kind | (LOCKING_ANDX_SHARED_LOCK if change.shared else LOCKING_ANDX_READ_WRITE_LOCK),
             timeout=0 if wait is None else round(wait.seconds * 1000),
-            unlocks=self._ranges(change.unlocks, large),
-            locks=self._ranges(change.locks, large),
+            unlocks=tuple(made(pid=pid, offset=start, length=end - start) for start, end in change.unlocks),
+            locks=tuple(made(pid=pid, offset=start, length=end - start) for start, end in change.locks),
         )
         response = await self._locked(partial(self.tree.request, request), wait, change.on_late)
         response.check(self.path)
-
-    def _ranges(self, ranges: tuple[LockRange, ...], large: bool) -> tuple[LockingRange32 | LockingRange64, ...]:
-        made = LockingRange64 if large else LockingRange32
-        own = self.tree.session.connection.engine.pid & 0xFFFF  # that of reads and writes, which the server compares
-        second = own % 0xFFFE + 1
-        return tuple(
-            made(pid=second if one.spare else own, offset=one.start, length=one.end - one.start) for one in ranges
-        )
 
     async def posix_lock(self, change: PosixLockChange, wait: Wait | None = None) -> None:
         """A lock of the UNIX extensions: POSIX's own semantics, one owner for all that use this FID.

@@ -33,6 +33,7 @@ from smbfuse.core.locktable import END, LockTable, Mode, Ranges, Span
 from smbfuse.core.serverlocks import CONFLICT, MandatoryLocks, PosixLocks, ServerLocks
 from smbfuse.core.vfs import Vfs, system_call
 from smbfuse.errors import StatusError
+from smbfuse.ntstatus import STATUS_FILE_LOCK_CONFLICT
 from smbfuse.wire.const import CAP_LARGE_FILES
 
 if TYPE_CHECKING:
@@ -485,7 +486,15 @@ class LockCalls(Vfs):
     async def _write_around(
         self, locks: FileLocks, server: MandatoryLocks, handle: FileHandle, whole: Span, data: memoryview
     ) -> None:
-        """Write what is not locked shared, and of the rest only what would change: for that the lock must go aside."""
+        """Write what is not locked shared, and of the rest only what would change: under an exclusive lock for that."""
+
+        async def write(span: Span) -> None:
+            await file.write(span.start, data[span.start - whole.start : span.end - whole.start])
+
+        async def changes(span: Span) -> bool:
+            found = await file.read(span.start, span.end - span.start)
+            return bytes(found) != data[span.start - whole.start : span.end - whole.start]
+
         async with self._alone(locks, None):
             file = handle.file  # who holds the locks alone keeps the FIDs from being given back
             shared = [span for span in server.held.overlapping(whole) if span.mode == Mode.SHARED]
@@ -493,12 +502,25 @@ class LockCalls(Vfs):
             for span in shared:
                 free.set(span._replace(mode=Mode.NONE))
             for part in free:
-                await file.write(part.start, data[part.start - whole.start : part.end - whole.start])
-            for span in shared:
-                wanted = data[span.start - whole.start : span.end - whole.start]
-                if bytes(await file.read(span.start, len(wanted))) != bytes(wanted):
-                    async with server.aside(span):
-                        await file.write(span.start, wanted)
+                await write(part)
+            await self._write_locked(server, [span for span in shared if await changes(span)], write)
+
+    async def _write_locked(
+        self, server: MandatoryLocks, spans: list[Span], write: Callable[[Span], Awaitable[None]]
+    ) -> None:
+        if not spans:
+            return
+        held = server.held
+        exclusive = held.copy()
+        for span in spans:
+            exclusive.set(span._replace(mode=Mode.EXCLUSIVE))
+        if not await server.change(exclusive, held):
+            raise StatusError(STATUS_FILE_LOCK_CONFLICT, "WRITE_ANDX", server.file.path)
+        try:
+            for span in spans:
+                await write(span)
+        finally:
+            await server.change(held, held)
 
 
 def _told(span: Span, pid: int) -> FileLock:

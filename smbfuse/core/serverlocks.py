@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import abc
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import trio
 
-from smbfuse.client.openfile import LockChange, LockRange, PosixLockChange, Wait
+from smbfuse.client.openfile import LockChange, PosixLockChange, Wait
 from smbfuse.core.locktable import END, Mode, Ranges, Span, differences
 from smbfuse.errors import SmbfuseError, StatusError
 from smbfuse.ntstatus import STATUS_FILE_LOCK_CONFLICT, STATUS_LOCK_NOT_GRANTED, STATUS_RANGE_NOT_LOCKED
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from smbfuse.client.openfile import OpenFile
 
 log: Final = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 CONFLICT: Final = frozenset({STATUS_FILE_LOCK_CONFLICT, STATUS_LOCK_NOT_GRANTED})
 """How a server says that somebody else holds a lock."""
@@ -133,122 +130,133 @@ async def _granted(request: Callable[[], Awaitable[None]]) -> bool:
 # --- locks of LOCKING_ANDX
 
 
-class Entry(NamedTuple):
-    """A lock as it was taken; `spare`: by the second PID (`LockRange`)."""
-
-    span: Span
-    spare: bool = False
-
-    @property
-    def range(self) -> LockRange:
-        return LockRange(self.span.start, self.span.end, self.spare)
-
-
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How to get from some locks to others by LOCKING_ANDX."""
 
     shared: tuple[Span, ...]
     """To be taken first: shared locks stand beside our own of either kind (but not beside another FID's exclusive)."""
-    unlocks: tuple[Entry, ...]
+    unlocks: tuple[Span, ...]
     exclusive: tuple[Span, ...]
     """To be taken with the unlocks in one message: they cannot stand on what is unlocked."""
 
 
-def plan(entries: Iterable[Entry], wanted: Ranges) -> Plan:
-    """What has to be changed where `entries` are held so that `wanted` is.
+def plan(entries: Iterable[Span], wanted: Ranges) -> Plan:
+    """What has to be changed where `entries` are held, each as it was taken, so that `wanted` is.
 
     A shared lock below an exclusive one of the same bytes stays as long as that: an unlock could not tell them apart.
     """
     entries = list(entries)
-    kept = [one for one in entries if one.span.mode == Mode.EXCLUSIVE and wanted.overlapping(one.span) == [one.span]]
+    kept = [entry for entry in entries if entry.mode == Mode.EXCLUSIVE and wanted.overlapping(entry) == [entry]]
     exclusive = [span for span in differences(_covered(kept), wanted) if span.mode == Mode.EXCLUSIVE]
-    for one in entries:
-        room = not any(one.span.overlaps(span) for span in exclusive)
-        if one.span.mode == Mode.SHARED and room and wanted.covers([one.span]):
-            kept.append(one)
+    for entry in entries:
+        room = not any(entry.overlaps(span) for span in exclusive)
+        if entry.mode == Mode.SHARED and room and wanted.covers([entry]):
+            kept.append(entry)
     return Plan(
         shared=tuple(span for span in differences(_covered(kept), wanted) if span.mode == Mode.SHARED),
-        unlocks=tuple(one for one in entries if one not in kept),
+        unlocks=tuple(entry for entry in entries if entry not in kept),
         exclusive=tuple(exclusive),
     )
 
 
-def _covered(entries: Iterable[Entry]) -> Ranges:
+def _covered(entries: Iterable[Span]) -> Ranges:
     """What locks that overlap hold together: exclusive ones stand over shared ones."""
     found = Ranges()
-    for entry in sorted(entries, key=lambda one: one.span.mode):
-        found.set(entry.span)
+    for entry in sorted(entries, key=lambda span: span.mode):
+        found.set(entry)
     return found
+
+
+def shadow(span: Span) -> Span:
+    """The bytes that stand for these, beyond where any file ends."""
+    return span._replace(start=span.start + END, end=span.end + END)
+
+
+def _lit(span: Span) -> Span:
+    """Of a shadow the bytes that it stands for; else the span itself."""
+    return span if span.start < END else span._replace(start=span.start - END, end=span.end - END)
 
 
 class MandatoryLocks(ServerLocks):
     """Locks of LOCKING_ANDX. [MS-CIFS] 2.2.4.32.
 
-    Making an exclusive lock shared leaves no gap. Unlocking a part of an exclusive one does, for the time that the
-    server takes between two ranges of one message. So does making a shared one exclusive: smbd and Windows refuse an
-    exclusive lock over a shared one of the same FID, and the shared one is gone even where the exclusive one is not
-    had. It is asked for again right behind that, by the second PID, which does not get it where the first now has it
-    exclusively (a shared lock below would keep ourselves from writing). A wait for an upgrade is no wait at the server
-    (we would hold nothing all the while) but a try now and then, by whoever calls.
+    Making an exclusive lock shared leaves no gap. Making a shared one exclusive does: smbd and Windows refuse an
+    exclusive lock over a shared one of the same FID, so that goes first, and is gone even where the other is refused.
+    Therefore a shared lock is held twice, also on bytes that no file has, its shadow. Who makes it exclusive tries that
+    with the shadow, and only then with the lock itself, which nobody but a client of another kind can be in the way of.
+    One machine at a time does so: who has the lock of a byte for that, the `turn`. Servers with 32-bit ranges have no
+    room for shadows.
 
-    Machines that share this code do not use the gap. Who makes a shared lock exclusive has its `turn`, an exclusive
-    lock of a byte for that, until the one or the other is held; who was given an exclusive lock after a wait returns it
-    where somebody has the turn.
+    What remains is the time that the server takes between two ranges of one message, in which it unlocks the one and
+    locks the other; unlocking a part of an exclusive lock is done so, too. A wait for such a change is no wait at the
+    server (we would hold nothing all the while) but a try now and then, by whoever calls.
 
     Of two locks of the same bytes an unlock ends the exclusive one first ([MS-FSA] 2.1.5.9; smbd 4.17: the older).
     """
 
     def __init__(self, file: OpenFile, end: int, on_late: Callable[[], None]) -> None:
         super().__init__(file, end, on_late)
-        self._entries: list[Entry] = []
+        self._entries: list[Span] = []
         self._turn = Span(end - 1, end, Mode.EXCLUSIVE)
+        self._shadows = end == END
 
     @property
     def held(self) -> Ranges:
-        return _covered(self._entries)
+        return _covered(entry for entry in self._entries if entry.start < self._turn.start)
+
+    def _with_shadows(self, wanted: Ranges) -> Ranges:
+        found = wanted.copy()
+        for span in wanted if self._shadows else ():
+            if span.mode == Mode.SHARED:
+                found.set(shadow(span))
+        return found
 
     def _forget(self) -> None:
         self._entries = []
 
     async def change(self, wanted: Ranges, otherwise: Ranges, wait: Wait | None = None) -> bool:
-        """As in the base class. A lock that was waited for may be had in vain: then False, too."""
-        todo = plan(self._entries, wanted)
-        if todo.unlocks or wait is None:
-            return await super().change(wanted, otherwise)
-        if not await super().change(wanted, otherwise, wait):
-            return False
-        if not todo.exclusive or await self._nobody_has_the_turn():
-            return True
-        await self._reach(otherwise, None)
-        return False
-
-    async def _nobody_has_the_turn(self) -> bool:
-        look = self._turn._replace(mode=Mode.SHARED)
-        if not await self._send(self.file, (), (look,), _at_once()):
-            return False
-        await self._give_back([Entry(look)])
-        return True
+        gives_up = bool(plan(self._entries, self._with_shadows(wanted)).unlocks)
+        return await super().change(wanted, otherwise, None if gives_up else wait)
 
     async def _reach(self, wanted: Ranges, wait: Wait | None) -> bool:
-        todo = plan(self._entries, wanted)
-        if todo.shared and not await self._take(self.file, todo.shared, wait):
+        if self._shadows and not await self._prepare(wanted):
             return False
-        below = self._shared_below(todo.exclusive)
-        if below and not await self._send(self.file, (), (self._turn,), Wait(TURN_PATIENCE)):
-            return False
-        if todo.unlocks and len(todo.unlocks) + len(todo.exclusive) <= PER_MESSAGE:
-            return await self._swap(todo, below, wait)
-        await self._give_back(todo.unlocks)
-        if todo.exclusive and not await self._take(self.file, todo.exclusive, wait):
-            return False
-        await self._give_back([Entry(self._turn)] if below else [])
-        return True
+        return await self._step(self._with_shadows(wanted), wait)
 
-    def _shared_below(self, exclusive: tuple[Span, ...]) -> tuple[Span, ...]:
-        """What is held shared of bytes that are to be locked exclusively."""
-        held = self.held
-        return tuple(part for span in exclusive for part in held.overlapping(span) if part.mode == Mode.SHARED)
+    async def _prepare(self, wanted: Ranges) -> bool:
+        """Make sure that what is held shared can be made exclusive where that is wanted.
+
+        First comes the turn, then the shadows (that is where refusals are to be expected), then what is to be locked
+        besides: who has all of them gets the rest. Where that comes to nothing others may be refused for a moment.
+        """
+        exclusive = [span for span in wanted if span.mode == Mode.EXCLUSIVE]
+        shared = [part for span in exclusive for part in self.held.overlapping(span) if part.mode == Mode.SHARED]
+        if not shared:
+            return True
+        goal = _covered([*self._entries, self._turn])
+        if not await self._step(goal, Wait(TURN_PATIENCE)):
+            return False
+        for span in shared:
+            goal.set(shadow(span)._replace(mode=Mode.EXCLUSIVE))
+        if not await self._step(goal, None):
+            return False
+        for span in [*exclusive, *shared]:
+            goal.set(span)
+        return await self._step(goal, None)
+
+    async def _step(self, goal: Ranges, wait: Wait | None) -> bool:
+        todo = plan(self._entries, goal)
+        # Not in one message: where that is refused servers unlock again, which would end exclusive locks of ours.
+        ours = tuple(span for span in todo.shared if self.held.covers([_lit(span)]))
+        others = tuple(span for span in todo.shared if span not in ours)
+        if not await self._take(self.file, others, wait) or not await self._take(self.file, ours, None):
+            return False
+        if todo.unlocks and len(todo.unlocks) + len(todo.exclusive) > PER_MESSAGE:
+            await self._give_back(todo.unlocks)
+        elif todo.unlocks:
+            return await self._swap(todo.unlocks, todo.exclusive, wait)
+        return not todo.exclusive or await self._take(self.file, todo.exclusive, wait)
 
     async def _take(self, file: OpenFile, spans: tuple[Span, ...], wait: Wait | None) -> bool:
         """Take locks of one mode."""
@@ -257,68 +265,50 @@ class MandatoryLocks(ServerLocks):
                 return False
         return True
 
-    async def _swap(self, todo: Plan, below: tuple[Span, ...], wait: Wait | None) -> bool:
-        """Unlock and lock exclusively in one message, and have `below` again by the next; with it we have the turn.
-
-        NT_CANCEL goes out behind either: smbd 4.17 would let a second try lie, and all that comes after it.
-        """
-        swap = partial(self._send, self.file, todo.unlocks, todo.exclusive)
+    async def _swap(self, unlocks: tuple[Span, ...], locks: tuple[Span, ...], wait: Wait | None) -> bool:
         try:
-            if not below:
-                return await swap(wait)
-            again = partial(self._send, self.file, (), below, _at_once(), spare=True)
-            if await _in_line(swap, again, _at_once()):
-                await self._give_back([Entry(self._turn)])
-                return True
-            return False  # what was held before is, if it is had again, and then the turn goes
+            return await self._send(self.file, unlocks, locks, wait)
         except StatusError as exc:
             if exc.status != STATUS_RANGE_NOT_LOCKED:
                 raise
-        await self._give_back((*todo.unlocks, *(Entry(span, spare=True) for span in below), Entry(self._turn)))
-        return not todo.exclusive or await self._take(self.file, todo.exclusive, wait)
+        await self._give_back(unlocks)
+        return not locks or await self._take(self.file, locks, wait)
 
-    async def _give_back(self, unlocks: Iterable[Entry]) -> None:
+    async def _give_back(self, unlocks: Iterable[Span]) -> None:
         """One by one: what the server does not know of is no reason to keep the rest."""
-        for entry in unlocks:
+        for span in unlocks:
             try:
-                await self._send(self.file, (entry,), (), None)
+                await self._send(self.file, (span,), (), None)
             except StatusError as exc:
                 if exc.status != STATUS_RANGE_NOT_LOCKED:
                     raise
-                self._strike((entry,))
+                self._strike((span,))
 
     async def _send(
-        self,
-        file: OpenFile,
-        unlocks: tuple[Entry, ...],
-        locks: tuple[Span, ...],
-        wait: Wait | None,
-        *,
-        spare: bool = False,
+        self, file: OpenFile, unlocks: tuple[Span, ...], locks: tuple[Span, ...], wait: Wait | None
     ) -> bool:
         """One message, accounted for; `locks` are of one mode."""
-        entries = tuple(Entry(span, spare) for span in locks)
 
         def late() -> None:
-            self._entries += entries
+            self._entries += locks
             self._on_late()
 
         change = LockChange(
-            unlocks=tuple(entry.range for entry in unlocks),
-            locks=tuple(entry.range for entry in entries),
+            unlocks=tuple((span.start, span.end) for span in unlocks),
+            locks=tuple((span.start, span.end) for span in locks),
             shared=bool(locks) and locks[0].mode == Mode.SHARED,
             on_late=late,
         )
         granted = await _granted(partial(file.lock, change, wait))
         self._strike(unlocks)  # they are done even where the locks are refused
         if granted:
-            self._entries += entries
+            self._entries += locks
         return granted
 
-    def _strike(self, entries: Iterable[Entry]) -> None:
-        for entry in entries:
-            if entry in self._entries:
-                self._entries.remove(entry)
+    def _strike(self, spans: Iterable[Span]) -> None:
+        for span in spans:
+            if span in self._entries:
+                self._entries.remove(span)
 
     async def in_the_way(self, wanted: Span) -> Span | None:
         """By locking, and unlocking again; what is held already stays. Where another's lock begins is not known."""
@@ -335,51 +325,25 @@ class MandatoryLocks(ServerLocks):
                 return None if mode == wanted.mode else wanted._replace(mode=Mode.SHARED)
         return wanted._replace(mode=Mode.EXCLUSIVE)
 
-    @asynccontextmanager
-    async def aside(self, span: Span) -> AsyncIterator[None]:
-        """Be without our shared locks on these bytes for a moment: they keep us from writing, too."""
-        held = self.held
-        await self._give_back([entry for entry in self._entries if entry.span.overlaps(span)])
-        try:
-            yield
-        finally:
-            if not await self._reach(held, Wait(PATIENCE)):
-                self._tell_lost()
-
     async def _carry_over(self, old: OpenFile, new: OpenFile) -> None:
         """Shared locks overlap; for exclusive ones the new FID waits in line when the old one lets go."""
-        shared = tuple(span for span in self.held if span.mode == Mode.SHARED)
+        shared = tuple(span for span in _covered(self._entries) if span.mode == Mode.SHARED)
         before, self._entries = self._entries, []
-        if shared:
-            await self._take(new, shared, None)
-        for batch in _batches(tuple(entry.span for entry in before if entry.span.mode == Mode.EXCLUSIVE)):
-            gone = tuple(entry.range for entry in before if any(entry.span.overlaps(span) for span in batch))
-            await _in_line(
-                partial(self._send, new, (), batch), partial(old.lock, LockChange(unlocks=gone)), Wait(PATIENCE)
-            )
+        await self._take(new, shared, None)
+        for batch in _batches(tuple(entry for entry in before if entry.mode == Mode.EXCLUSIVE)):
+            gone = tuple((entry.start, entry.end) for entry in before if any(map(entry.overlaps, batch)))
+            let_go = partial(old.lock, LockChange(unlocks=gone))
+            await _in_line(partial(self._send, new, (), batch), let_go)
 
 
 def _batches(spans: tuple[Span, ...]) -> Iterable[tuple[Span, ...]]:
     return (spans[start : start + PER_MESSAGE] for start in range(0, len(spans), PER_MESSAGE))
 
 
-def _at_once() -> Wait:
-    """A try that is ended as soon as it is out."""
-    made = Wait(0)
-    made.stop()
-    return made
-
-
-async def _in_line(first: Callable[[Wait], Awaitable[T]], second: Callable[[], Awaitable[object]], wait: Wait) -> T:
-    """Send a request that waits for a lock, and another right behind it; returns what came of the first.
-
-    Errors are raised after both have ended.
-    """
-    found: list[T] = []
+async def _in_line(take: Callable[[Wait], Awaitable[object]], let_go: Callable[[], Awaitable[object]]) -> None:
+    """Send the request that waits, then the one that ends the wait; errors after both have ended."""
     errors: list[SmbfuseError] = []
-
-    async def wait_for_lock() -> None:
-        found.append(await first(wait))
+    wait = Wait(PATIENCE)
 
     async def guarded(request: Callable[[], Awaitable[object]]) -> None:
         try:
@@ -390,12 +354,11 @@ async def _in_line(first: Callable[[Wait], Awaitable[T]], second: Callable[[], A
             wait.under_way.set()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(guarded, wait_for_lock)
+        nursery.start_soon(guarded, partial(take, wait))
         await wait.under_way.wait()
-        nursery.start_soon(guarded, second)
+        nursery.start_soon(guarded, let_go)
     if errors:
         raise errors[0]
-    return found[0]
 
 
 # --- locks of the UNIX extensions
@@ -416,15 +379,19 @@ class PosixLocks(ServerLocks):
         self._held = Ranges()
 
     async def _reach(self, wanted: Ranges, wait: Wait | None) -> bool:
-        """What can be refused comes first."""
-        steps = differences(self._held, wanted)
-        for step in sorted(steps, key=self._weakens):
-            if not await self._set(self.file, step, None if self._weakens(step) else wait):
+        """What can be refused comes first: each span whole, so that no part of it is held while another is waited for.
+
+        Nor is there a wait where several are needed.
+        """
+        missing = [step for step in differences(self._held, wanted) if not self._held.covers([step])]
+        stronger = [span for span in wanted if any(span.overlaps(step) and span.mode == step.mode for step in missing)]
+        for span in stronger:
+            if not await self._set(self.file, span, wait if len(stronger) == 1 else None):
+                return False
+        for step in differences(self._held, wanted):
+            if not await self._set(self.file, step, None):
                 return False
         return True
-
-    def _weakens(self, step: Span) -> bool:
-        return self._held.covers([step])
 
     async def _set(self, file: OpenFile, step: Span, wait: Wait | None) -> bool:
         def late() -> None:
@@ -451,4 +418,4 @@ class PosixLocks(ServerLocks):
                 await self._set(new, span, None)
                 continue
             unlock = PosixLockChange(span=(span.start, span.end), lock_type=POSIX_LOCK_TYPE_UNLOCK)
-            await _in_line(partial(self._set, new, span), partial(old.posix_lock, unlock), Wait(PATIENCE))
+            await _in_line(partial(self._set, new, span), partial(old.posix_lock, unlock))
