@@ -676,6 +676,20 @@ async def test_the_last_close_ends_locks_of_the_open_file(place: Place, pair: tu
     assert await other.flock(fcntl.LOCK_UN)
 
 
+async def test_no_lock_is_refused_for_one_that_goes_with_a_close(place: Place, pair: tuple[Handle, Handle]) -> None:
+    """close(2) returns before the kernel tells us of the last one."""
+    one, _ = pair
+    again = await place.one.open("file")
+    assert await again.locks(WRITE, 0, 10, owner=77)
+    assert await again.flock(fcntl.LOCK_EX, owner=77)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(again.release)
+        await trio.lowlevel.checkpoint()
+        assert await one.locks(WRITE, 0, 10)
+        assert await one.flock(fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert await one.flock(fcntl.LOCK_UN)
+
+
 # --- flock
 
 
