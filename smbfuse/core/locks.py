@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from smbfuse.core.inodes import Inode
     from smbfuse.core.opens import Retake, SharedOpen
     from smbfuse.wire.codec import Buffer
+
+log: Final = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -410,14 +413,24 @@ class LockCalls(Vfs):
         return locks.server
 
     async def _acquire(self, locks: FileLocks, handle: FileHandle, mode: Mode) -> SharedOpen:
-        """A share in a FID that can hold such a lock, and those that are there. OSError(EBADF) if that is refused."""
+        """A share in a FID that can hold such a lock, and those that are there. OSError(EBADF) if that is refused.
+
+        The first is to be one for reading and writing if it can be had: no wider one will take its place then, and
+        have to get its locks where another machine waits for them.
+        """
+
+        opener = self.opener(handle.inode)
+        if locks.share is None and not self.read_only:
+            try:
+                return await self.opens.acquire(handle.inode, True, True, opener)
+            except StatusError as exc:
+                log.debug("no FID for reading and writing: %s", exc)
         wanted = [(handle.share.read, handle.share.write), self._access(mode)]
         if locks.share is not None:
             wanted.append((locks.share.read, locks.share.write))
         read, write = (any(each) for each in zip(*wanted, strict=True))
-
         try:
-            return await self.opens.acquire(handle.inode, read, write, self.opener(handle.inode))
+            return await self.opens.acquire(handle.inode, read, write, opener)
         except StatusError as exc:
             raise OSError(errno.EBADF, f"no FID for the lock: {exc}") from exc
 

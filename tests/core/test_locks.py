@@ -32,6 +32,7 @@ from smbfuse.core.serverlocks import plan
 from smbfuse.core.settle import Settler
 from smbfuse.core.unix import choose_backend
 from smbfuse.settings import Credentials, MountSettings, Secret, ServerSettings
+from smbfuse.wire.const import FILE_OPEN, FILE_SHARE_DELETE, FILE_SHARE_WRITE, FILE_WRITE_DATA
 from tests.client.support import assert_idle
 from tests.samba.smbd import Share, Smbd
 
@@ -109,6 +110,10 @@ class Handle:
 
     async def release(self) -> None:
         await self.machine.files.release(self.fh)
+
+    @property
+    def fid(self) -> int:
+        return self.machine.files.handles.file(self.fh).file.fid
 
 
 @dataclass
@@ -739,12 +744,19 @@ async def test_flock_of_a_file_open_for_reading(place: Place) -> None:
 
 
 async def test_locks_move_to_a_wider_fid(place: Place, pair: tuple[Handle, Handle]) -> None:
+    """Where the FID for reading and writing is refused that the first lock asks for, and had later."""
     place.put("log")
-    writing, against = await place.one.open("log", os.O_WRONLY), await place.other.open("log")
+    name = place.other.files.path(place.other.files.inodes.root, "log")
+    denying, _ = await place.other.tree.create(
+        name, access=FILE_WRITE_DATA, disposition=FILE_OPEN, share=FILE_SHARE_WRITE | FILE_SHARE_DELETE
+    )
+    writing = await place.one.open("log", os.O_WRONLY)
     assert await writing.locks(WRITE, 0, 10)
-    assert await writing.flock(fcntl.LOCK_SH)
-    reading = await place.one.open("log", os.O_RDONLY)
-    assert len(place.one.files.opens.files()) == 2, "this one, and that of the pair"
+    assert await writing.flock(fcntl.LOCK_EX)
+    before = writing.fid
+    await denying.close()
+    reading, against = await place.one.open("log", os.O_RDONLY), await place.other.open("log")
+    assert writing.fid == reading.fid != before
     assert not await against.locks(READ, 0, 10)
     assert not await against.flock(fcntl.LOCK_EX | fcntl.LOCK_NB)
     assert bytes(await place.one.files.read(reading.fh, 0, 5)) == b"0" * 5
@@ -755,6 +767,40 @@ async def test_locks_move_to_a_wider_fid(place: Place, pair: tuple[Handle, Handl
     assert await against.flock(fcntl.LOCK_EX | fcntl.LOCK_NB)
     await against.release()
     await reading.release()
+
+
+async def test_no_wider_fid_is_needed_while_another_machine_waits(place: Place, pair: tuple[Handle, Handle]) -> None:
+    """It would have to get the locks from the other FID, and the other machine could be faster."""
+    place.put("log")
+    writing, against = await place.one.open("log", os.O_WRONLY), await place.other.open("log")
+    assert await writing.locks(WRITE, 0, 10)
+    before = writing.fid
+    with trio.fail_after(SOON):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(against.lock, READ, 0, 10, sleep=True))
+            await blocked(against)
+            reading = await place.one.open("log", os.O_RDONLY)
+            assert reading.fid == writing.fid == before
+            assert bytes(await place.one.files.read(reading.fh, 0, 5)) == b"0" * 5
+            await writing.closed_by(1)
+    await against.closed_by(1)
+    for handle in (writing, reading, against):
+        await handle.release()
+
+
+async def test_locks_stay_with_a_file_that_gets_another_name_or_none(place: Place, pair: tuple[Handle, Handle]) -> None:
+    one, other = pair
+    assert await one.locks(WRITE, 0, 10)
+    await place.one.files.rename(ROOT, b"file", ROOT, b"new", 0)
+    assert not await other.locks(READ, 5, 6)
+    assert await one.locks(WRITE, 20, 30)
+    await place.one.files.unlink(ROOT, b"new")
+    assert not await other.locks(READ, 25, 26)
+    assert await one.locks(READ, 0, 10)
+    assert await other.locks(READ, 0, 10)
+    assert await one.flock(fcntl.LOCK_EX)
+    assert not await other.flock(fcntl.LOCK_SH | fcntl.LOCK_NB)
+    assert await one.flock(fcntl.LOCK_UN)
 
 
 # --- how mandatory locks are changed
