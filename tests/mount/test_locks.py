@@ -233,38 +233,69 @@ for number in range(count):
     db.execute("insert into entries values (?, ?)", (who, number))
     db.execute("update sums set total = ?", (total + 1,))
     db.execute("commit")
+    print(total + 1, flush=True)
 db.close()
 """
 
 
-def write_at_once(paths: list[Path], count: int, mode: str) -> None:
-    """One process for each path writes `count` transactions; all of them must be there afterwards."""
-    first = sqlite3.connect(paths[0])
-    first.execute(f"pragma journal_mode={mode}")
-    first.executescript("create table entries (who, number); create table sums (total); insert into sums values (0);")
-    first.close()
-    writers = [
-        subprocess.Popen([sys.executable, "-c", _WRITER, str(path), str(who), str(count), mode], stderr=subprocess.PIPE)
-        for who, path in enumerate(paths)
-    ]
-    for writer in writers:
-        _, errors = writer.communicate(timeout=240)
-        assert writer.returncode == 0, errors.decode()
-    db = sqlite3.connect(paths[0])
-    assert db.execute("pragma integrity_check").fetchall() == [("ok",)]
-    assert db.execute("select total from sums").fetchone() == (count * len(paths),)
-    assert db.execute("select count(*) from (select distinct who, number from entries)").fetchone() == (
-        count * len(paths),
-    )
+def make_database(path: Path, mode: str) -> None:
+    db = sqlite3.connect(path)
+    db.execute(f"pragma journal_mode={mode}")
+    db.executescript("create table entries (who, number); create table sums (total); insert into sums values (0);")
     db.close()
 
 
-@pytest.mark.parametrize("mode", ["delete", "wal"])
-def test_sqlite_with_two_processes(place: Place, mode: str) -> None:
-    path = place.mount() / "db"
-    write_at_once([path, path], 300, mode)
+def start_writer(path: Path, who: str, count: int, mode: str) -> subprocess.Popen[bytes]:
+    """A process that writes so many transactions, and a line for each that is there."""
+    argv = [sys.executable, "-c", _WRITER, str(path), who, str(count), mode]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def test_sqlite_on_two_machines(place: Place) -> None:
+def transactions(path: Path) -> int:
+    """How many transactions the database has; it must be sound, and none may be there in part."""
+    db = sqlite3.connect(path, timeout=60)
+    assert db.execute("pragma integrity_check").fetchall() == [("ok",)]
+    (total,) = db.execute("select total from sums").fetchone()
+    (distinct,) = db.execute("select count(*) from (select distinct who, number from entries)").fetchone()
+    db.close()
+    assert distinct == total
+    return int(total)
+
+
+def write_at_once(paths: list[Path], count: int, mode: str) -> None:
+    """One process for each path writes `count` transactions; all of them must be there afterwards."""
+    make_database(paths[0], mode)
+    writers = [start_writer(path, str(who), count, mode) for who, path in enumerate(paths)]
+    for writer in writers:
+        _, errors = writer.communicate(timeout=240)
+        assert writer.returncode == 0, errors.decode()
+    assert transactions(paths[0]) == count * len(paths)
+
+
+@pytest.mark.parametrize(("mode", "processes", "count"), [("delete", 2, 100), ("persist", 4, 20), ("wal", 4, 50)])
+def test_sqlite_with_several_processes(place: Place, mode: str, processes: int, count: int) -> None:
+    write_at_once([place.mount() / "db"] * processes, count, mode)
+
+
+@pytest.mark.parametrize("mode", ["delete", "truncate"])
+def test_sqlite_on_two_machines(place: Place, mode: str) -> None:
     """With a rollback journal; a write-ahead log needs shared memory and is for one machine, as sqlite says."""
-    write_at_once([place.mount(actimeo=0) / "db", place.mount(actimeo=0) / "db"], 100, "delete")
+    paths = [place.mount(actimeo=0) / "db", place.mount(actimeo=0) / "db"]
+    write_at_once(paths * 2, 10, mode)
+
+
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+def test_sqlite_with_killed_writers(place: Place, mode: str) -> None:
+    """What was committed stays, what was not is rolled back by the next one, and no lock is left."""
+    path = place.mount() / "db"
+    make_database(path, mode)
+    last = 0
+    for turn in range(3):
+        writers = [start_writer(path, f"{turn} {who}", 1000, mode) for who in "ab"]
+        for number, writer in enumerate(writers):
+            assert writer.stdout is not None
+            with writer:
+                for _ in range(1 + 3 * number):
+                    last = max(last, int(writer.stdout.readline()))
+                writer.kill()
+    assert transactions(path) >= last
