@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
 
@@ -159,7 +160,7 @@ class Mount:
                 return
             # The kernel drops its last references (of a process just killed, of an mmap) a moment later.
             busy = "busy" in done.stderr and time.monotonic() < deadline
-            assert busy, f"{done.stderr}{self.report()}"
+            assert busy, f"{done.stderr}used by {holders(self.path)}\n{self.report()}"
             time.sleep(0.05)
 
     def finish(self) -> None:
@@ -214,6 +215,19 @@ def umount_command(path: Path, *, lazy: bool = False) -> list[str]:
     if os.geteuid() == 0:
         return ["umount", *(["-l"] if lazy else []), str(path)]
     return ["fusermount3", "-u", *(["-z"] if lazy else []), str(path)]
+
+
+def holders(path: Path) -> list[str]:
+    """Which processes have what of this mount open, mapped, or as a directory they are in; asks only /proc."""
+    found = []
+    for process in processes():
+        there = Path(f"/proc/{process.pid}")
+        with suppress(OSError):  # it may end meanwhile
+            links = [there / "cwd", there / "root", there / "exe", *(there / "fd").iterdir()]
+            targets = [os.readlink(link) for link in links if link.is_symlink()]
+            targets += [line.split(maxsplit=5)[-1] for line in (there / "maps").read_text().splitlines()]
+            found += [f"{process.name} {process.pid}: {one}" for one in targets if one.startswith(str(path))]
+    return found
 
 
 def is_mounted(path: Path) -> bool:
