@@ -55,13 +55,15 @@ class Kind:
 
 
 NOUNIX = {"nounix": True}
+SOON = {"actimeo": 0.3}
+"""For kinds beside those with the default, so that checks of what others change need not wait for a second."""
 NAMES = frozenset({"directories", "renames", "unlinked", "metadata", "others"})
 """Chapters in which it matters what is cached, or how the server came to be one without extensions."""
 SETTINGS = {
     "unix": Kind("unsigned"),
-    "unix-signed": Kind("signed", options={"sign": True}),
+    "unix-signed": Kind("signed", options={"sign": True, **SOON}),
     "nounix": Kind("unsigned", unix=False, options=NOUNIX),
-    "nounix-signed": Kind("signed", unix=False, options={"sign": True, **NOUNIX}),
+    "nounix-signed": Kind("signed", unix=False, options={"sign": True, **NOUNIX, **SOON}),
 }
 """The four of the table: UNIX extensions and signing, each on and off."""
 KINDS = {
@@ -69,7 +71,7 @@ KINDS = {
     **SETTINGS,
     "uncached": Kind("unsigned", options={"actimeo": 0}, chapters=NAMES),
     "uncached-nounix": Kind("unsigned", unix=False, options={"actimeo": 0, **NOUNIX}, chapters=NAMES),
-    "plain-server": Kind("plain", unix=False, chapters=NAMES | {"names"}),
+    "plain-server": Kind("plain", unix=False, options=SOON, chapters=NAMES),
     "mfsymlinks": Kind("plain", unix=False, options={"mfsymlinks": True}, chapters=frozenset({"links"})),
 }
 

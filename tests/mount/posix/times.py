@@ -43,6 +43,16 @@ def times_to_100_ns(place: Place) -> None:
         assert (label, there.st_atime_ns, there.st_mtime_ns) == (label, time_ns + 700, time_ns)
 
 
+@check(SETTING)
+def times_beyond_what_the_disk_holds(place: Place) -> None:
+    """Become the nearest that it does hold, as with any file system; FILETIME itself begins in 1601."""
+    path = place.path / "f"
+    path.write_bytes(b"x")
+    for seconds in (-13 * 10**9, -11_644_473_600, -(2**33), 2**34, 10**11, 2**40):
+        os.utime(path, (seconds, seconds))
+        assert (seconds, path.stat().st_mtime_ns) == (seconds, (place.behind / "f").stat().st_mtime_ns)
+
+
 @check("times to the nanosecond", unix="to 100 ns", nounix="to 100 ns")
 def times_to_1_ns(place: Place) -> None:
     path = place.path / "f"
