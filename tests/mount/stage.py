@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from tests.mount.posix import CROWD, MFSYMLINKS, SMALL, Check
-from tests.samba.smbd import Share, Smbd, snapshots
+from tests.samba.smbd import Share, Smbd
 from tests.support.mount import Mount
 
 SERVERS: dict[str, Mapping[str, str]] = {
@@ -23,7 +23,6 @@ SERVERS: dict[str, Mapping[str, str]] = {
     "plain": {"unix extensions": "no"},
 }
 """Each with options of smbd."""
-TOKEN = "@GMT-2024.02.29-12.30.00"
 AS_ROOT = os.geteuid() == 0
 
 
@@ -102,12 +101,9 @@ class Ground:
         # Not pytest's directories: those let nobody else in, and checks look as other users.
         self.base = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="smbfuse-posix-")))
         self.base.chmod(0o755)
-        for name in ("share", "small", "readonly/d", "past/d", "snapshots"):
+        for name in ("share", "small", "still", "still/d"):
             self.directory(name)
-        for path in ("readonly", "past"):
-            (self.base / path / "f").write_bytes(b"content")
-        (self.base / "snapshots" / TOKEN / "d").mkdir(parents=True)
-        (self.base / "snapshots" / TOKEN / "f").write_bytes(b"older content")
+        (self.base / "still" / "f").write_bytes(b"content")
         if AS_ROOT:
             self._mount("tmpfs", "small", f"size={SMALL},mode=0755", "-t", "tmpfs")
 
@@ -124,12 +120,13 @@ class Ground:
     def _mount(self, what: str | Path, name: str, options: str, *more: str) -> None:
         """Mount something of the kernel's on the directory `name`. Takes root."""
         subprocess.run(["mount", *more, "-o", options, str(what), str(self.base / name)], check=True, timeout=30)
-        self._stack.callback(subprocess.run, ["umount", str(self.base / name)], check=True, timeout=30)
+        # Lazily: somebody else may be looking at all that is mounted (df, sync, stress-ng).
+        self._stack.callback(subprocess.run, ["umount", "-l", str(self.base / name)], check=True, timeout=30)
 
     def bind_read_only(self) -> Path:
-        """The directory `readonly`, where nothing can be changed."""
+        """The directory `still`, where nothing can be changed."""
         bound = self.directory("bound")
-        self._mount(self.base / "readonly", "bound", "bind")
+        self._mount(self.base / "still", "bound", "bind")
         subprocess.run(["mount", "-o", "remount,bind,ro", str(bound)], check=True, timeout=30)
         return bound
 
@@ -137,13 +134,12 @@ class Ground:
     def smbd(self) -> Smbd:
         """The server of these directories."""
         assert self._options is not None
-        past = self.base / "past"
         shares = [
             Share(name="share", path=self.base / "share"),
             Share(name="small", path=self.base / "small"),
-            Share(name="readonly", path=self.base / "readonly", read_only=True),
+            Share(name="still", path=self.base / "still"),
+            Share(name="readonly", path=self.base / "still", read_only=True),
             Share(name="crowd", path=self.crowd.path),
-            Share(name="past", path=past, options=snapshots(past, self.base / "snapshots")),
         ]
         return self._stack.enter_context(Smbd(shares, options=self._options))
 
@@ -192,7 +188,7 @@ class Stage:
     def _read_only(self) -> list[Path]:
         if self.kind.server is None:
             return [self._ground.bind_read_only()]
-        return [self._mount("past", ro=True), self._mount("readonly"), self._mount("past") / TOKEN]
+        return [self._mount("still", ro=True), self._mount("readonly")]
 
     def _crowded(self) -> list[Path]:
         behind = self._ground.crowd.filled()

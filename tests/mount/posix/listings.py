@@ -171,7 +171,7 @@ def a_rewound_listing_is_new(place: Place) -> None:
 
 @check(POSITIONS)
 def every_position_leads_back(place: Place) -> None:
-    for number in range(500):
+    for number in range(200):
         (place.behind / f"f{number}").touch()
     positions = {}
     with stream_of(place.path) as stream:
@@ -181,25 +181,25 @@ def every_position_leads_back(place: Place) -> None:
             if name is None:
                 break
             positions[name] = position
-        assert len(positions) == 500
-        for name in random.Random(1).sample(sorted(positions), 100):
+        assert len(positions) == 200
+        for name in random.Random(1).sample(sorted(positions), 50):
             stream.seek(positions[name])
             assert stream.next() == name
         names = list(positions)
-        stream.seek(positions[names[250]])
-        assert stream.take(1000) == names[250:]
+        stream.seek(positions[names[100]])
+        assert stream.take(1000) == names[100:]
 
 
 @check(POSITIONS)
 def positions_stay_when_the_first_one_was_gone_back_to(place: Place) -> None:
     """To go back to the beginning is not to forget the other positions, also where names have come and gone."""
-    for number in range(500):
+    for number in range(200):
         (place.behind / f"f{number}").touch()
     with stream_of(place.path) as stream:
         beginning = stream.tell()
-        first = stream.take(250)
+        first = stream.take(100)
         middle = stream.tell()
-        second = stream.take(300)
+        second = stream.take(200)
         for name in first[:10]:
             (place.path / name).unlink()
         (place.path / "new").touch()
@@ -215,7 +215,7 @@ CHANGING = "listings while the directory changes: what stays is given once"
 @check(CHANGING)
 def changes_made_while_listing_are_not_taken_back(place: Place) -> None:
     """What is read of a directory may be older than a change; it must not hide the change from stat and open."""
-    for number in range(500):
+    for number in range(200):
         (place.behind / f"f{number}").write_bytes(b"old")
     order = os.listdir(place.path)
     grown, cut, removed, moved, replaced, remade, in_use = order[-7:]
@@ -263,7 +263,7 @@ def listings_while_others_create_and_delete(place: Place) -> None:
     churning = threading.Thread(target=churn)
     churning.start()
     try:
-        for _ in range(15):
+        for _ in range(8):
             found = os.listdir(place.path)
             assert len(found) == len(set(found))
             assert stable <= set(found)
@@ -276,7 +276,7 @@ def listings_while_others_create_and_delete(place: Place) -> None:
 
 @check(f"listings of {CROWD:,} entries that change, and telldir and seekdir in them")
 def many_entries_while_the_directory_changes(place: Place) -> None:
-    """Read in five parts; between them files come and go, here and on the server, and the last part is read again."""
+    """Read in five parts; between them files come and go, here and on the server, and some is read again."""
     path, behind = place.elsewhere("crowded")
     there = {name for name in os.listdir(behind) if name.isdigit()}
     removed: set[str] = set()
@@ -289,7 +289,7 @@ def many_entries_while_the_directory_changes(place: Place) -> None:
             after = stream.tell()
             removed |= _come_and_go(path, behind, sorted(there - removed), names, part)
             stream.seek(before)
-            again = _staying(stream.take(CROWD // 10), removed)
+            again = _staying(stream.take(CROWD // 100), removed)
             assert again == _staying(names, removed)[: len(again)]
             stream.seek(after)
             seen += names
@@ -300,9 +300,9 @@ def many_entries_while_the_directory_changes(place: Place) -> None:
 
 def _come_and_go(path: Path, behind: Path, there: list[str], listed: list[str], part: int) -> set[str]:
     """Make and remove files on the mount and on the server: of those just listed, and of all. Which were removed."""
-    for where in (path, behind):
-        (where / f"new{part}").touch()
-        (where / f"new{part}").unlink(missing_ok=True)
+    where = behind if part % 2 else path
+    (where / f"new{part}").touch()
+    (where / f"new{part}").unlink()
     listed = [name for name in listed if name.isdigit()]
     removed = {listed[part], listed[part + 100], there[part * 1_000], there[-1 - part * 1_000]}
     for name in removed:
