@@ -6,6 +6,7 @@ import errno
 import os
 
 from tests.mount.posix import RENAME_EXCHANGE, RENAME_NOREPLACE, Place, check, fails, listing, renameat2
+from tests.mount.posix.actor import Actor
 
 PLAIN = "rename, within a directory and between two"
 OVER = "rename over a file: the name always stands for the old one or the new one"
@@ -222,3 +223,35 @@ def there_is_always_a_file_under_the_name(place: Place) -> None:
         assert content == b"%d" % (number % 10) * 1000
         assert target.stat().st_size == 1000
     assert listing(place.path) == ["config"]
+
+
+@check("rename of a directory with open files below it")
+def a_directory_with_open_files_below(place: Place) -> None:
+    """Of this process and another one; one of them without a name, and one that another works beside."""
+    old, new = place.path / "old", place.path / "elsewhere" / "new"
+    (old / "sub").mkdir(parents=True)
+    new.parent.mkdir()
+    with (
+        (old / "sub" / "f").open("w+b", buffering=0) as file,
+        (old / "unlinked").open("w+b", buffering=0) as nameless,
+        Actor() as other,
+    ):
+        file.write(b"before")
+        nameless.write(b"nameless")
+        (old / "unlinked").unlink()
+        theirs = other.do("open", old / "sub" / "f", os.O_RDONLY)
+        other.do("chdir", old / "sub")
+        for source, target in ((old, new), (new, old)):
+            source.rename(target)
+            assert not source.exists()
+            file.write(b" after")
+            assert other.do("getcwd") == str(target / "sub")
+            assert other.do("stat", "f").st_ino == os.fstat(file.fileno()).st_ino
+            content = (target / "sub" / "f").read_bytes()
+            assert content.startswith(b"before after")
+            assert other.do("pread", theirs, 100, 0) == content
+            assert os.fstat(file.fileno()).st_size == len(content)
+            assert os.pread(nameless.fileno(), 100, 0) == b"nameless"
+    assert listing(place.path) == ["elsewhere", "old"]
+    assert (place.behind / "old" / "sub" / "f").read_bytes() == b"before after after"
+    assert listing(place.path / "old") == ["sub"]
