@@ -18,20 +18,20 @@ from tests.support.mount import Mount
 
 pytestmark = [pytest.mark.samba, pytest.mark.fuse]
 
-AHEAD = 3 * 3600.0
+HOURS = {"ahead": 3 * 3600.0, "behind": -5 * 3600.0}
 LONG_AGO = 10**18
 NEAR = 5.0
 """Seconds that a test may take between two times that it takes for the same."""
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Smbd]:
+@pytest.fixture(scope="module", params=HOURS)
+def server(request: pytest.FixtureRequest) -> Iterator[Smbd]:
     with tempfile.TemporaryDirectory(prefix="smbfuse-clocks-") as name:
         share = Path(name) / "share"
         share.mkdir()
         for path in (share.parent, share):
             path.chmod(0o755)
-        with Smbd([Share(name="share", path=share)], clock_ahead=AHEAD) as made:
+        with Smbd([Share(name="share", path=share)], clock_ahead=HOURS[request.param]) as made:
             yield made
 
 
@@ -49,9 +49,13 @@ def place(mounted: Mount, server: Smbd, request: pytest.FixtureRequest) -> Place
     return Place(mounted.path / name, server.shares["share"].path / name, "nounix" not in name, 1)
 
 
-def is_now(seconds: float) -> bool:
+Now = Callable[[float], bool]
+
+
+@pytest.fixture
+def is_now(server: Smbd) -> Now:
     """Whether this is about the time that the server's clock shows."""
-    return abs(seconds - time.time() - AHEAD) < NEAR
+    return lambda seconds: abs(seconds - time.time() - server.clock_ahead) < NEAR
 
 
 def old(path: Path) -> Path:
@@ -60,7 +64,7 @@ def old(path: Path) -> Path:
     return path
 
 
-def test_what_is_written_has_the_servers_time(place: Place) -> None:
+def test_what_is_written_has_the_servers_time(place: Place, is_now: Now) -> None:
     path = place.path / "f"
     path.write_bytes(b"content")
     assert is_now(path.stat().st_mtime)
@@ -68,7 +72,7 @@ def test_what_is_written_has_the_servers_time(place: Place) -> None:
     assert abs((place.behind / "f").stat().st_mtime - time.time()) < NEAR  # so the server has a clock of its own
 
 
-def test_touch_says_now_as_the_server_would(place: Place) -> None:
+def test_touch_says_now_as_the_server_would(place: Place, is_now: Now) -> None:
     path = old(place.path / "f")
     os.utime(path)
     assert is_now(path.stat().st_mtime)
@@ -77,7 +81,7 @@ def test_touch_says_now_as_the_server_would(place: Place) -> None:
     assert path.stat().st_mtime_ns <= (place.path / "later").stat().st_mtime_ns
 
 
-def test_touch_of_one_time_leaves_the_other(place: Place) -> None:
+def test_touch_of_one_time_leaves_the_other(place: Place, is_now: Now) -> None:
     path = old(place.path / "f")
     subprocess.run(["touch", "-m", path], check=True)
     assert is_now(path.stat().st_mtime)
@@ -88,7 +92,7 @@ def test_touch_of_one_time_leaves_the_other(place: Place) -> None:
     assert path.stat().st_mtime_ns == LONG_AGO
 
 
-def test_touch_of_an_open_file(place: Place) -> None:
+def test_touch_of_an_open_file(place: Place, is_now: Now) -> None:
     path = old(place.path / "f")
     with path.open("r+b") as file:
         os.utime(file.fileno())
@@ -111,7 +115,7 @@ def ftruncate(path: Path) -> None:
 
 @pytest.mark.parametrize("how", [open_truncated, truncate, ftruncate])
 @pytest.mark.parametrize("content", [b"", b"content"], ids=["empty", "filled"])
-def test_truncating_dates_a_file(place: Place, how: Callable[[Path], None], content: bytes) -> None:
+def test_truncating_dates_a_file(place: Place, is_now: Now, how: Callable[[Path], None], content: bytes) -> None:
     """Also one that was empty: `> stamp` is a touch."""
     path = place.path / "f"
     path.write_bytes(content)

@@ -138,6 +138,7 @@ class Smbd:
         self.shares = {share.name: share for share in shares}
         self.users = tuple(users)
         self.address = address
+        self.clock_ahead = clock_ahead
         self._clock = _clock(clock_ahead)
         # Not pytest's tmp_path: paths of Unix sockets below it must stay under 108 bytes.
         self.directory = Path(tempfile.mkdtemp(prefix="smbfuse-smbd-"))
