@@ -9,43 +9,31 @@ spelling would not reach it. A new name is new only if there is none in any case
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from smbfuse.core.handles import DirHandle
 from smbfuse.core.listings import ListingCalls
 from smbfuse.core.metacache import Absent, Present
 from smbfuse.core.names import WINDOWS_NAMES, from_kernel, is_snapshot
+from smbfuse.core.namespace import NameCalls
 from smbfuse.core.vfs import Entry
 from smbfuse.errors import StatusError
 from smbfuse.ntstatus import STATUS_ACCESS_DENIED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from smbfuse.client.tree import ServerPath
-    from smbfuse.core.backend import Backend
     from smbfuse.core.inodes import Inode
-    from smbfuse.core.settle import Settler
-    from smbfuse.settings import MountSettings
 
 _REMEMBERED: Final = 1024
 _folded = WINDOWS_NAMES.key
 
 
-class AnyCase(ListingCalls):
+class AnyCase(NameCalls, ListingCalls):
     """Lookups and changes of names, whatever their case. Without the option, or the need for it, it does nothing."""
 
-    def __init__(
-        self,
-        backend: Backend,
-        mount: MountSettings,
-        settler: Settler,
-        clock: Callable[[], float],
-        *,
-        unique_file_names: bool,
-    ) -> None:
-        super().__init__(backend, mount, settler, clock, unique_file_names=unique_file_names)
-        self._any_case = mount.nocase and self.style.case_sensitive
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Vfs's own
+        super().__init__(*args, **kwargs)
+        self._any_case = self.mount.nocase and self.style.case_sensitive
         self._spellings: OrderedDict[tuple[int, str], str] = OrderedDict()
         """(directory's number, name as it was typed) to the name that it stands for; what was used last at the end."""
 

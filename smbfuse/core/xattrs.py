@@ -24,7 +24,7 @@ import stat
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from smbfuse.core.acls import Acls, PosixAcls, from_xattr, minimal
@@ -37,10 +37,7 @@ from smbfuse.wire.filelevels import FileBasicInfo
 
 if TYPE_CHECKING:
     from smbfuse.client.tree import ServerPath
-    from smbfuse.core.backend import Backend
     from smbfuse.core.inodes import Inode
-    from smbfuse.core.settle import Settler
-    from smbfuse.settings import MountSettings
 
 log: Final = logging.getLogger(__name__)
 
@@ -272,22 +269,12 @@ _ACL_NAMES: Final = (b"system.posix_acl_access", b"system.posix_acl_default")
 class XattrCalls(Vfs):
     """The system calls about extended attributes. Names are bytes with their prefix, values bytes."""
 
-    def __init__(
-        self,
-        backend: Backend,
-        mount: MountSettings,
-        settler: Settler,
-        clock: Callable[[], float],
-        *,
-        unique_file_names: bool,
-    ) -> None:
-        super().__init__(backend, mount, settler, clock, unique_file_names=unique_file_names)
-        self.extras = Extras(backend)
-        self._user_xattr = mount.user_xattr
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Vfs's own
+        super().__init__(*args, **kwargs)
+        self.extras = Extras(self.backend)
         self._named = named_attributes(self.extras)
         self._eas: OrderedDict[Inode, tuple[int, float, dict[str, bytes]]] = OrderedDict()
         """EAs of the files asked for last: the inode's version, until when, and the EAs."""
-        self._acl_option = mount.acl
         self.acls: PosixAcls | None = None
         """Set where POSIX ACLs are on: by `find_acls`, before the mount."""
         self._acls: WeakKeyDictionary[Inode, _KnownAcls] = WeakKeyDictionary()
@@ -299,10 +286,10 @@ class XattrCalls(Vfs):
         """
         offered = self.backend.acls
         if offered is None:
-            if self._acl_option:
+            if self.mount.acl:
                 log.warning("there are no POSIX ACLs: the server does not offer them")
             return
-        wanted = self._acl_option
+        wanted = self.mount.acl
         if wanted is None:
             wanted = any(await offered.seen(self.path(self.inodes.root)))
         self.acls = offered if wanted else None
@@ -311,10 +298,10 @@ class XattrCalls(Vfs):
     async def listxattr(self, number: int) -> list[bytes]:
         """Names of EAs, streams and ACLs. Other kinds of files than the two have none of the former."""
         inode = self.inodes.get(number)
-        if not self._user_xattr and self.acls is None:
+        if not self.mount.user_xattr and self.acls is None:
             raise OSError(errno.EOPNOTSUPP, "mounted with nouser_xattr")
         names = [] if self.acls is None else await self._acl_names(self.acls, inode)
-        if self._user_xattr and inode.kind in (stat.S_IFREG, stat.S_IFDIR):
+        if self.mount.user_xattr and inode.kind in (stat.S_IFREG, stat.S_IFDIR):
             eas = await self._known_eas(inode)
             names += [USER + name.encode("ascii", "surrogateescape") for name in eas]
             names += [STREAM + to_kernel(name) for name in await self.extras.streams(self.path(inode))]
@@ -366,7 +353,7 @@ class XattrCalls(Vfs):
     def _attribute(self, inode: Inode, name: bytes) -> Attribute:
         """What a name stands for. OSError(EOPNOTSUPP) for what SMB does not have."""
         found = self._named.get(name) or self._of_family(inode, name)
-        if found is None or (found.user and not self._user_xattr):
+        if found is None or (found.user and not self.mount.user_xattr):
             raise OSError(errno.EOPNOTSUPP, "no such attributes here")
         return found
 
