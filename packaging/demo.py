@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 
 from tests.samba.content import FILES, NEWER, OLDER, PRESENT_FILES, write_files, write_snapshots
 from tests.samba.smbd import Share, Smbd, snapshots
+from tests.support.interruptible import interruptible
 from tests.support.mount import Mount, umount_command
 
 
@@ -97,22 +96,11 @@ def demo(*, keep: bool) -> None:
     print("Done: nothing is left behind.", flush=True)
 
 
-ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-def interrupt(_number: int, _frame: FrameType | None) -> None:
-    """End the demo, once: a second Ctrl-C must not end the clean-up."""
-    for number in ENDINGS:
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
 def main() -> int:
-    for number in ENDINGS:
-        signal.signal(number, interrupt)
     keep = os.environ.get("KEEP", "") not in ("", "0")
     try:
-        demo(keep=keep)
+        with interruptible():
+            demo(keep=keep)
     except KeyboardInterrupt:
         print("\nInterrupted: unmounted, server ended.", flush=True)
         return 0 if keep else 130

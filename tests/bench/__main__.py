@@ -7,19 +7,17 @@ SIGTERM included, the mounts, the server and their directory are gone at the end
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 
 from tests.bench.measure import SUBJECT, Result, measure
 from tests.bench.peers import FileSystem, Local, Smbclient, Smbfuse, Smbnetfs
 from tests.bench.report import LEGEND, failures, heading, row, write_json
 from tests.bench.stage import Stage
 from tests.bench.workloads import QUICK, WORKLOADS, Sizes, Workload
+from tests.support.interruptible import interruptible
 
-ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 JSON = Path("build/bench.json")
 
 
@@ -60,22 +58,11 @@ def bench(workloads: list[Workload], sizes: Sizes, runs: int) -> list[Result]:
     return results
 
 
-def interrupt(_number: int, _frame: FrameType | None) -> None:
-    """End the bench, once: a second Ctrl-C must not end the clean-up."""
-    for number in ENDINGS:
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
 def main(words: list[str] | None = None) -> int:
     """Run with these command line arguments (else the process's own). The exit status tells whether smbfuse worked."""
     chosen = arguments(words)
-    before = {number: signal.signal(number, interrupt) for number in ENDINGS}
-    try:
+    with interruptible():
         return run(chosen)
-    finally:
-        for number, action in before.items():
-            signal.signal(number, action)
 
 
 def run(chosen: argparse.Namespace) -> int:

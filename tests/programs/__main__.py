@@ -8,10 +8,8 @@ end.
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 
 from tests.programs.catalogue import PROGRAMS, Program
 from tests.programs.judge import Result, judge
@@ -19,8 +17,8 @@ from tests.programs.outcome import Outcome
 from tests.programs.place import FULL, SHORT, Scale
 from tests.programs.report import findings, heading, reasons, row, write_json
 from tests.programs.stage import DISK, SETTINGS, Setting, Stage
+from tests.support.interruptible import interruptible
 
-ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 JSON = Path("build/programs.json")
 
 
@@ -66,22 +64,11 @@ def try_all(programs: list[Program], settings: list[Setting], scale: Scale) -> l
     return results
 
 
-def interrupt(_number: int, _frame: FrameType | None) -> None:
-    """End the run, once: a second Ctrl-C must not end the clean-up."""
-    for number in ENDINGS:
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
 def main(words: list[str] | None = None) -> int:
     """Run with these command line arguments (else the process's own). The exit status tells of findings."""
     chosen = arguments(words)
-    before = {number: signal.signal(number, interrupt) for number in ENDINGS}
-    try:
+    with interruptible():
         return run(chosen)
-    finally:
-        for number, action in before.items():
-            signal.signal(number, action)
 
 
 def run(chosen: argparse.Namespace) -> int:
