@@ -1,189 +1,26 @@
-"""Byte-range locks of two machines on a real server: two file systems in one process, without FUSE."""
+"""Locks that are taken, asked for and given back, and the FIDs that hold them."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import itertools
 import os
-import shutil
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 import trio
 import trio.testing
-from hypothesis import given
-from hypothesis import strategies as st
 
-from smbfuse.client.session import open_session
-from smbfuse.client.tree import Tree, connect_tree
-from smbfuse.core.filesystem import FileSystem
-from smbfuse.core.inodes import ROOT, Inode
+from smbfuse.core.inodes import ROOT
 from smbfuse.core.kernel import Kernel
 from smbfuse.core.locks import FileLock
-from smbfuse.core.locktable import END, Mode, Ranges, Span
-from smbfuse.core.serverlocks import plan
-from smbfuse.core.settle import Settler
-from smbfuse.core.unix import choose_backend
-from smbfuse.settings import Credentials, MountSettings, Secret, ServerSettings
+from smbfuse.core.locktable import END
 from smbfuse.wire.const import FILE_OPEN, FILE_SHARE_DELETE, FILE_SHARE_WRITE, FILE_WRITE_DATA
 from tests.client.support import assert_idle
+from tests.core.locks import NONE, READ, SOON, WRITE, Handle, Place, blocked, inode_of, machine, raises
 from tests.samba.smbd import Share, Smbd
-
-READ, WRITE, NONE = fcntl.F_RDLCK, fcntl.F_WRLCK, fcntl.F_UNLCK
-SOON = 10.0
-
-
-async def had(lock: Callable[[], Awaitable[None]]) -> bool:
-    """Whether the lock was had; False where another is in the way."""
-    try:
-        await lock()
-    except OSError as exc:
-        if exc.errno != errno.EAGAIN:
-            raise
-        return False
-    return True
-
-
-async def eventually(condition: Callable[[], Awaitable[bool] | bool]) -> None:
-    """Look again until it holds."""
-    with trio.fail_after(SOON):
-        for delay in itertools.repeat(0.01):
-            held = condition()
-            if held if isinstance(held, bool) else await held:
-                return
-            await trio.sleep(delay)
-
-
-@dataclass
-class Machine:
-    """One mount's core."""
-
-    files: FileSystem
-    tree: Tree
-
-    async def open(self, name: str, flags: int = os.O_RDWR) -> Handle:
-        entry = await self.files.lookup(ROOT, name.encode())
-        return Handle(self, entry.number, (await self.files.open(entry.number, flags)).number)
-
-    @property
-    def sent(self) -> dict[str, int]:
-        return self.tree.session.connection.statistics.by_command
-
-    @property
-    def requests(self) -> int:
-        return self.tree.session.connection.statistics.requests
-
-
-@dataclass
-class Handle:
-    """An open file, by which processes (owners, named by numbers) lock."""
-
-    machine: Machine
-    inode: int
-    fh: int
-
-    async def lock(
-        self, kind: int, start: int = 0, end: int = END, *, owner: int = 1, sleep: bool = False, pid: int = 0
-    ) -> None:
-        asked = FileLock(kind, start, end - 1)
-        await self.machine.files.setlk(self.inode, self.fh, owner, asked, sleep, pid or owner)
-
-    async def locks(self, kind: int, start: int = 0, end: int = END, *, owner: int = 1) -> bool:
-        """Whether that could be locked; if so it is."""
-        return await had(partial(self.lock, kind, start, end, owner=owner))
-
-    async def test(self, kind: int, start: int, end: int, *, owner: int = 1) -> FileLock:
-        return await self.machine.files.getlk(self.inode, self.fh, owner, FileLock(kind, start, end - 1))
-
-    async def flock(self, operation: int, owner: int = 100) -> bool:
-        return await had(partial(self.machine.files.flock, self.inode, self.fh, owner, operation))
-
-    async def closed_by(self, owner: int) -> None:
-        await self.machine.files.flush(self.fh, owner)
-
-    async def release(self) -> None:
-        await self.machine.files.release(self.fh)
-
-    @property
-    def fid(self) -> int:
-        return self.machine.files.handles.file(self.fh).file.fid
-
-
-@dataclass
-class Place:
-    """Two machines that have the directory `path` of the server's disk mounted."""
-
-    path: Path
-    unix: bool
-    one: Machine
-    other: Machine
-
-    def put(self, name: str, content: bytes = b"0" * 100) -> Path:
-        (self.path / name).write_bytes(content)
-        return self.path / name
-
-    def open_there(self, name: str) -> BinaryIO:
-        return open(self.path / name, "r+b")
-
-
-async def machine(server: Smbd, directory: str, unix: bool, nursery: trio.Nursery) -> Machine:
-    user = Credentials(username="tester", password=Secret("correct horse 1"))
-    settings = ServerSettings(host="127.0.0.1", share="share", port=server.port, credentials=user, unix_extensions=unix)
-    tree = await connect_tree(await open_session(settings, nursery), "share")
-    mount = MountSettings(source="//127.0.0.1/share", mountpoint="/nowhere", prefix=directory)
-    files = FileSystem(await choose_backend(tree), mount, Settler(nursery), trio.current_time, unique_file_names=False)
-    return Machine(files, tree)
-
-
-@pytest.fixture(params=[True, False], ids=["unix", "nounix"])
-async def place(request: pytest.FixtureRequest, samba: Smbd) -> AsyncIterator[Place]:
-    name = f"locks-{uuid.uuid4().hex[:12]}"
-    path = samba.shares["share"].path / name
-    path.mkdir()
-    try:
-        async with trio.open_nursery() as nursery:
-            made = Place(path, request.param, *[await machine(samba, name, request.param, nursery) for _ in "12"])
-            yield made
-            for each in (made.one, made.other):
-                assert_idle(each.tree)
-            nursery.cancel_scope.cancel()
-    finally:
-        shutil.rmtree(path)
-
-
-@pytest.fixture
-async def pair(place: Place) -> AsyncIterator[tuple[Handle, Handle]]:
-    """The same file, open on both machines. At the end nothing of its locks may be left."""
-    place.put("file")
-    one, other = await place.one.open("file"), await place.other.open("file")
-    yield one, other
-    for handle in (one, other):
-        for owner in range(1, 10):
-            await handle.closed_by(owner)
-        assert handle.machine.files._locks == {}
-    assert await one.locks(WRITE)
-    await one.closed_by(1)
-    assert await other.locks(WRITE)
-
-
-@contextmanager
-def raises(number: int) -> Iterator[None]:
-    with pytest.raises(OSError, match=r".") as caught:
-        yield
-    assert caught.value.errno == number, errno.errorcode[caught.value.errno or 0]
-
-
-async def blocked(handle: Handle) -> None:
-    """Return when a lock waits at the server."""
-    await eventually(lambda: any(locks.waiting is not None for locks in handle.machine.files._locks.values()))
-
 
 # --- taking and giving back
 
@@ -272,13 +109,9 @@ async def test_a_shared_lock_stays_while_somebody_waits_for_it(place: Place, pai
             await blocked(other)
             for _ in range(20):
                 assert not await one.locks(WRITE, 0, 10)
-                assert not place.other.files._locks[_inode(other)].tables["fcntl"].of(2)
+                assert not place.other.files._locks[inode_of(other)].tables["fcntl"].of(2)
             await one.lock(NONE)
     await third.release()
-
-
-def _inode(handle: Handle) -> Inode:
-    return handle.machine.files.inodes.get(handle.inode)
 
 
 async def test_what_the_locks_of_a_transaction_of_sqlite_cost(place: Place, pair: tuple[Handle, Handle]) -> None:
@@ -436,179 +269,6 @@ async def test_a_try_does_not_wait_where_the_server_would(
             assert not await other.flock(fcntl.LOCK_EX | fcntl.LOCK_NB)
         assert_idle(other.machine.tree)
         nursery.cancel_scope.cancel()
-
-
-# --- waiting
-
-
-async def test_a_wait_ends_when_the_other_machine_unlocks(pair: tuple[Handle, Handle]) -> None:
-    one, other = pair
-    assert await one.locks(WRITE, 0, 10)
-    with trio.fail_after(SOON):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(other.lock, READ, 5, 15, sleep=True))
-            await blocked(other)
-            await one.lock(NONE, 0, 10)
-    assert not await one.locks(WRITE, 5, 6)
-
-
-async def test_an_upgrade_waits_without_giving_up_what_it_has(pair: tuple[Handle, Handle]) -> None:
-    one, other = pair
-    assert await one.locks(READ, 0, 10)
-    assert await other.locks(READ, 0, 10)
-    with trio.fail_after(SOON):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(other.lock, WRITE, 0, 10, sleep=True))
-            await blocked(other)
-            await one.lock(NONE, 0, 10)
-    assert not await one.locks(READ, 0, 10)
-
-
-async def test_no_part_is_held_while_the_rest_is_waited_for(pair: tuple[Handle, Handle]) -> None:
-    one, other = pair
-    assert await one.locks(WRITE, 30, 40)
-    assert await other.locks(WRITE, 10, 20)
-    with trio.fail_after(SOON):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(other.lock, WRITE, 0, 40, sleep=True))
-            await blocked(other)
-            assert await one.locks(WRITE, 0, 10)
-            assert await one.locks(READ, 20, 30)
-            await one.lock(NONE)
-
-
-async def test_a_wait_does_not_keep_others_from_the_file(pair: tuple[Handle, Handle]) -> None:
-    one, other = pair
-    assert await one.locks(WRITE, 0, 10)
-    assert await other.locks(WRITE, 20, 30, owner=2)
-    with trio.fail_after(SOON):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(other.lock, WRITE, 0, 10, sleep=True))
-            await blocked(other)
-            await other.lock(NONE, 20, 30, owner=2)
-            assert await one.locks(WRITE, 20, 30)
-            assert await other.locks(WRITE, 30, 40, owner=2)
-            await one.lock(NONE, 0, 10)
-
-
-async def test_a_waiter_that_leaves_leaves_nothing(pair: tuple[Handle, Handle]) -> None:
-    one, other = pair
-    assert await one.locks(WRITE, 0, 10)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(other.lock, WRITE, 0, 10, sleep=True))
-        await blocked(other)
-        nursery.cancel_scope.cancel()
-    await eventually(lambda: not other.machine.files._locks)
-    assert other.machine.tree.session.connection.engine.mids.pending == {}
-    await one.lock(NONE, 0, 10)
-    assert await one.locks(WRITE, 0, 10)
-
-
-async def test_a_lock_that_comes_when_its_waiter_has_left_is_given_back(pair: tuple[Handle, Handle]) -> None:
-    one, other = pair
-    assert await other.locks(READ, 0, 20)
-    with trio.CancelScope() as scope:
-        scope.cancel()
-        await other.lock(WRITE, 10, 30)
-    locks = other.machine.files._locks[_inode(other)]
-    await eventually(lambda: not locks.users and list(locks.union()) == [Span(0, 20, Mode.SHARED)])
-    assert await one.locks(WRITE, 20, 30)
-    assert await one.locks(READ, 0, 20), "what was held before is held again, and no more"
-    assert not await one.locks(WRITE, 0, 20)
-
-
-async def test_waiters_of_one_machine_go_in_order(pair: tuple[Handle, Handle]) -> None:
-    one, _ = pair
-    assert await one.locks(WRITE, owner=1)
-    got: list[int] = []
-
-    async def want(owner: int) -> None:
-        await one.lock(WRITE, owner=owner, sleep=True)
-        got.append(owner)
-        await one.lock(NONE, owner=owner)
-
-    with trio.fail_after(SOON):
-        async with trio.open_nursery() as nursery:
-            for owner in (4, 2, 3):
-                nursery.start_soon(want, owner)
-                await trio.testing.wait_all_tasks_blocked()
-            await one.lock(NONE, owner=1)
-    assert got == [4, 2, 3]
-
-
-async def test_a_lock_that_becomes_weaker_lets_waiters_in(pair: tuple[Handle, Handle]) -> None:
-    one, _ = pair
-    assert await one.locks(WRITE, owner=1)
-    with trio.fail_after(SOON):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(one.lock, READ, owner=2, sleep=True))
-            await trio.testing.wait_all_tasks_blocked()
-            await one.lock(READ, owner=1)
-    assert not await one.locks(WRITE, owner=1)
-
-
-async def test_nobody_is_told_of_a_lock_that_is_waited_for(pair: tuple[Handle, Handle]) -> None:
-    one, other = pair
-    assert await one.locks(READ, 0, 10)
-    with trio.fail_after(SOON):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(other.lock, WRITE, 0, 10, owner=2, sleep=True))
-            await blocked(other)
-            assert (await other.test(READ, 0, 10)).type == NONE
-            assert await other.locks(READ, 0, 10)
-            await other.lock(NONE)
-            await one.lock(NONE)
-
-
-async def test_a_circle_of_waiters_is_a_deadlock(place: Place, pair: tuple[Handle, Handle]) -> None:
-    one, _ = pair
-    place.put("second")
-    second = await place.one.open("second")
-    assert await one.locks(WRITE, owner=1)
-    assert await second.locks(WRITE, owner=2)
-    with trio.fail_after(SOON):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(one.lock, WRITE, owner=2, sleep=True))
-            await trio.testing.wait_all_tasks_blocked()
-            with raises(errno.EDEADLK):
-                await second.lock(WRITE, owner=1, sleep=True)
-            await one.lock(NONE, owner=1)
-    await second.closed_by(2)
-
-
-async def test_one_that_is_waited_for_goes_first(pair: tuple[Handle, Handle]) -> None:
-    """Or the queue itself would be a deadlock."""
-    one, _ = pair
-    assert await one.locks(READ, 0, 5, owner=1)
-    with trio.fail_after(SOON):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(one.lock, WRITE, 0, 10, owner=2, sleep=True))
-            await trio.testing.wait_all_tasks_blocked()
-            await one.lock(READ, 5, 8, owner=1, sleep=True)
-            await one.lock(NONE, owner=1)
-
-
-async def test_waits_leave_room_for_other_requests(place: Place) -> None:
-    names = [f"f{number}" for number in range(40)]
-    for name in names:
-        place.put(name)
-    held = [await place.one.open(name) for name in names]
-    wanted = [await place.other.open(name) for name in names]
-    for handle in held:
-        assert await handle.locks(WRITE)
-    connection = place.other.tree.session.connection
-    limit = place.other.tree.session.limits.max_mpx_count
-    with trio.fail_after(30):
-        async with trio.open_nursery() as nursery:
-            for handle in wanted:
-                nursery.start_soon(partial(handle.lock, WRITE, sleep=True))
-            await eventually(lambda: connection.window.used >= limit // 4)
-            await place.other.files.statfs()
-            assert place.other.files._waiting <= limit // 4
-            for handle in held:
-                await handle.lock(NONE)
-    for handle in wanted:
-        await handle.closed_by(1)
 
 
 # --- asking
@@ -801,69 +461,3 @@ async def test_locks_stay_with_a_file_that_gets_another_name_or_none(place: Plac
     assert await one.flock(fcntl.LOCK_EX)
     assert not await other.flock(fcntl.LOCK_SH | fcntl.LOCK_NB)
     assert await one.flock(fcntl.LOCK_UN)
-
-
-# --- how mandatory locks are changed
-
-SIZE = 16
-edges = st.tuples(st.integers(0, SIZE), st.integers(0, SIZE)).filter(lambda pair: pair[0] < pair[1])
-spans = st.builds(
-    lambda edge, mode: Span(edge[0], edge[1], mode), edges, st.sampled_from([Mode.SHARED, Mode.EXCLUSIVE])
-)
-
-
-@dataclass
-class Mandatory:
-    """A server that keeps the rules of LOCKING_ANDX for one FID."""
-
-    entries: list[Span]
-
-    def lock(self, span: Span) -> None:
-        for entry in self.entries:
-            stacked = span.mode == Mode.SHARED
-            assert stacked or not span.overlaps(entry), "an exclusive lock on one of our own is refused"
-        self.entries.append(span)
-
-    def unlock(self, span: Span) -> None:
-        same = [entry for entry in self.entries if (entry.start, entry.end) == (span.start, span.end)]
-        assert same, "not locked"
-        self.entries.remove(max(same, key=lambda entry: entry.mode))
-
-    @property
-    def modes(self) -> list[Mode]:
-        covering = ([entry.mode for entry in self.entries if entry.start <= at < entry.end] for at in range(SIZE))
-        return [max(modes, default=Mode.NONE) for modes in covering]
-
-
-def _ranges(content: list[Span]) -> Ranges:
-    made = Ranges()
-    for span in content:
-        made.set(span)
-    return made
-
-
-@given(st.lists(st.tuples(st.lists(spans, max_size=5), st.sampled_from([1, 2, 3])), min_size=2, max_size=6))
-def test_a_plan_keeps_the_rules_and_shared_locks(goals: list[tuple[list[Span], int]]) -> None:
-    """Also from where the first or the second of its steps were done and the next refused."""
-    server, entries = Mandatory([]), list[Span]()
-    for content, steps in goals:
-        before, wanted = server.modes, _ranges(content)
-        todo = plan(entries, wanted)
-        for span in todo.shared:
-            server.lock(span)
-            entries.append(span)
-        if steps > 1:
-            for span in todo.unlocks:
-                server.unlock(span)
-                entries.remove(span)
-        between = server.modes
-        if steps > 2:
-            for span in todo.exclusive:
-                server.lock(span)
-                entries.append(span)
-        assert sorted(server.entries) == sorted(entries), "we know what is held"
-        after = Mandatory(list(wanted)).modes
-        assert steps < 3 or server.modes == after
-        for old, meanwhile, new in zip(before, between, after, strict=True):
-            if old and new == Mode.SHARED:
-                assert meanwhile, "a byte that stays locked was unlocked for a moment"
