@@ -128,8 +128,6 @@ class OpenFile:
     """The level to which the server wants the oplock broken, from its notice until the answer."""
     on_break: Callable[[], None] | None = None
     """Told of a break's notice, by the reader: not to wait. Without it nothing is kept, and breaks settled at once."""
-    created: bool = False
-    """Whether the open made the file."""
     closed: bool = False
     busy: int = 0
     """How many are at work with it."""

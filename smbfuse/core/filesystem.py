@@ -161,7 +161,7 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         async def work() -> tuple[Opened, Entry]:
             file, attrs = await self.backend.create(path, read, write, wanted)
             with file.kept():
-                new = Change.to(permissions, owner) if file.created else None
+                new = Change.to(permissions, owner) if attrs.new else None
                 entry = await self._made(parent, name, attrs, asked, new)
                 inode = self.inodes.get(entry.number)
                 if truncate:

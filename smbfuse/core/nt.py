@@ -250,14 +250,14 @@ class NtBackend:
             attributes=FILE_ATTRIBUTE_NORMAL if new.permissions & 0o200 else FILE_ATTRIBUTE_READONLY,
             oplock=new.oplock,
         )
-        file.created = answer.create_disposition == FILE_CREATED
+        made = answer.create_disposition == FILE_CREATED
         with file.kept():
-            if new.truncate and not file.created and answer.end_of_file:
+            if new.truncate and not made and answer.end_of_file:
                 await self.tree.set_file(file.fid, FileEndOfFileInfo(end_of_file=0))
                 answer.end_of_file = 0
             told = answer.file_id if isinstance(answer, NtCreateAndXExtendedResponse) else 0  # smbd 4.17 leaves it out
             attrs = from_nt(answer, answer.create_time, file_id=told or await self.file_id(file))
-            attrs.new = file.created
+            attrs.new = made
             return file, attrs
 
     async def file_id(self, file: OpenFile) -> int:

@@ -157,11 +157,10 @@ class UnixBackend(NtBackend):
         flags |= SMB_O_TRUNC if new.truncate else 0
         answer = await self.tree.posix_open(path, flags, new.permissions, new.oplock)
         file = self.tree.opened(answer.fid, path, answer.oplock_flags)
-        file.created = answer.create_action == FILE_CREATED
         with file.kept():
             attrs = _attributes(answer)
-            attrs.new = file.created
-            if file.created:
+            attrs.new = answer.create_action == FILE_CREATED
+            if attrs.new:
                 await self._insist(path, attrs, new.permissions)
                 await self._give(path, attrs, new.owner)
         return file, attrs

@@ -10,17 +10,13 @@ clock is shown, never ours: programs compare times of files.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smbfuse.core.attrs import Attributes
     from smbfuse.core.inodes import Inode
-
-
-_GRAIN: Final = 100
-"""Nanoseconds of a FILETIME: what is told now must be what the server can be told later."""
 
 
 @dataclass(slots=True)
@@ -46,7 +42,7 @@ class WriteTimes:
     def wrote(self, inode: Inode) -> int:
         """Data or size were changed; returns when, by the server's clock."""
         times = self._times.setdefault(inode, _Times())
-        times.written_ns = self._now() // _GRAIN * _GRAIN
+        times.written_ns = self._now()
         return times.written_ns
 
     def tell(self, inode: Inode) -> None:
