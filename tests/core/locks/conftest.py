@@ -26,6 +26,7 @@ async def place(request: pytest.FixtureRequest, samba: Smbd) -> AsyncIterator[Pl
             yield made
             for each in (made.one, made.other):
                 assert_idle(each.tree)
+                await each.files.close_all()  # else the server deletes hidden files while we do
             nursery.cancel_scope.cancel()
     finally:
         shutil.rmtree(path)
