@@ -24,7 +24,10 @@ from smbfuse.wire.trans2 import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from smbfuse.client.openfile import OpenFile
+    from smbfuse.proto.events import Response
 
 MAX_DATA: Final = 0xFFFF
 """Bytes of an answer that we ask for; a security descriptor and an xattr cannot be longer."""
@@ -48,20 +51,40 @@ async def nt_transact(
 
     Raises StatusError, RequestTimeout, ConnectionLost; cancelled, it leaves the request to be answered unseen.
     """
-    _, transaction = await _exchange(file, function, setup, parameters, data, max_parameters, max_data)
-    return transaction
+    response = await exchange(
+        file,
+        function,
+        setup=setup,
+        parameters=parameters,
+        data=data,
+        max_parameters=max_parameters,
+        max_data=max_data,
+    )
+    return _whole(response)
 
 
-async def _exchange(
+def _whole(response: Response) -> Transaction:
+    if response.transaction is None:
+        raise RemoteProtocolError("NT_TRANSACT was answered without a transaction")
+    return response.transaction
+
+
+async def exchange(
     file: OpenFile,
     function: int,
-    setup: bytes,
+    *,
+    setup: bytes = b"",
     parameters: bytes = b"",
     data: bytes = b"",
     max_parameters: int = 0,
     max_data: int = 0,
-) -> tuple[int, Transaction]:
-    """The answer with its status: 0 or a warning."""
+    timeout: float | None = None,
+    on_sent: Callable[[Callable[[], None]], None] | None = None,
+) -> Response:
+    """As `nt_transact`, for answers whose status (0 or a warning) matters, or that may hold nothing.
+
+    `timeout` and `on_sent` as in Connection.request.
+    """
     tree = file.tree
     room = tree.session.limits.max_buffer_size - _OVERHEAD - len(setup)
     first, *more = slices(parameters, data, [room])
@@ -86,11 +109,9 @@ async def _exchange(
         )
         for p, chunk, d, part in more
     )
-    response = await tree.request(primary, rest=secondaries)
+    response = await tree.request(primary, rest=secondaries, timeout=timeout, on_sent=on_sent)
     response.check(file.path)
-    if response.transaction is None:
-        raise RemoteProtocolError("NT_TRANSACT was answered without a transaction")
-    return response.status, response.transaction
+    return response
 
 
 async def query_security(file: OpenFile, fields: int) -> bytes:
@@ -127,8 +148,8 @@ async def _fsctl(
 ) -> tuple[int, bytes]:
     """Status (0 or a warning) and data of the answer. [MS-CIFS] 2.2.7.2."""
     setup = IoctlSetup(function_code=request.FSCTL, fid=file.fid)
-    status, answer = await _exchange(file, IoctlSetup.SUBCOMMAND, setup.pack(), data=request.pack(), max_data=max_data)
-    return status, answer.data
+    response = await exchange(file, IoctlSetup.SUBCOMMAND, setup=setup.pack(), data=request.pack(), max_data=max_data)
+    return response.status, _whole(response).data
 
 
 async def query_allocated_ranges(file: OpenFile, start: int, end: int) -> tuple[tuple[FileAllocatedRange, ...], bool]:
