@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from smbfuse.core.attrs import Attributes
-    from smbfuse.core.metacache import Listing
+    from smbfuse.core.metacache import Listing, Why
 
 ROOT: Final = 1
 """The number by which the kernel knows the root."""
@@ -56,8 +57,12 @@ class Inode:
     # What is cached of it; `metacache.py` alone writes these.
     attrs: Attributes | None = None
     attrs_until: float = 0.0
+    unsure: Why | None = None
+    """Why they are to be asked for again before their time is over."""
     version: int = 0
-    """Grows with each change of ours: an answer to a question asked before a change must not be cached after it."""
+    """Grows with each change: an answer to a question asked before a change must not be cached after it."""
+    changed_at: float = -math.inf
+    """When we changed it ourselves the last time."""
     listing: Listing | None = None
 
     @property

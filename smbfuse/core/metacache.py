@@ -3,16 +3,20 @@
 One policy answers for attributes, names that are there, names that are not, and listings: 60 seconds where the server
 promises that no file has two names, else `actimeo` (one second by default), enough for one command. 60 is a ceiling
 that no option lifts: an age is counted from the moment in which the question was sent, and what the kernel is told to
-keep is only what remains of it. Our own changes change the cache at once, and an answer to a question that was asked
-before such a change never enters it.
+keep is only what remains of it. Our own changes change the cache at once, and so does what the server tells of others'
+(`news.py`); an answer to a question that was asked before a change never enters it.
+
+An oplock makes none of that last longer: it covers data, but another machine's chmod breaks none, and smbd 4.17 hears
+of no chmod on its own disk.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from smbfuse.core.attrs import Attributes
@@ -51,12 +55,44 @@ class Present:
     until: float
 
 
+class Why(Enum):
+    """Why something may be served without asking, or not; the values are for people."""
+
+    PROMISED = "the server promises that no file has two names"
+    YOUNG = "it is younger than actimeo"
+    NEVER_ASKED = "never asked"
+    EXPIRED = "its time is over"
+    CHANGED = "we changed it"
+    TOLD = "the server told of a change"
+
+
+SERVED: Final = frozenset({Why.PROMISED, Why.YOUNG})
+
+
+class Verdict(NamedTuple):
+    """Until when something may be served (a time of the cache's clock; the past: not at all), and why."""
+
+    until: float
+    why: Why
+
+
 @dataclass(slots=True)
 class CacheStatistics:
-    """How often the cache could answer."""
+    """What the cache was asked, and what became of it."""
 
-    hits: int = 0
-    misses: int = 0
+    verdicts: Counter[Why] = field(default_factory=Counter)
+    evicted: int = 0
+    """Listings that had to go for want of room."""
+
+    @property
+    def hits(self) -> int:
+        """How often it could answer."""
+        return sum(count for why, count in self.verdicts.items() if why in SERVED)
+
+    @property
+    def misses(self) -> int:
+        """How often the server had to be asked."""
+        return self.verdicts.total() - self.hits
 
 
 class MetaCache:
@@ -66,6 +102,7 @@ class MetaCache:
         self, lifetime: float, key: Callable[[str], str], clock: Callable[[], float], limit: int = MAX_ENTRIES
     ) -> None:
         self.lifetime = min(lifetime, CEILING)
+        self._served: Final = Why.PROMISED if self.lifetime >= CEILING else Why.YOUNG
         self.statistics = CacheStatistics()
         self.changes = 0
         """How many changes of ours there were; the last one of an inode is its `version`."""
@@ -84,15 +121,26 @@ class MetaCache:
         """Seconds for which something may still be served, 0 at least."""
         return max(until - self._clock(), 0.0)
 
+    @property
+    def entries(self) -> int:
+        """How many entries all listings have together."""
+        return self._entries
+
     # --- attributes of an inode
+
+    def verdict(self, inode: Inode) -> Verdict:
+        """Whether what the server said of it may still be served."""
+        if inode.attrs is None:
+            return Verdict(0.0, Why.NEVER_ASKED)
+        if self._clock() < inode.attrs_until:
+            return Verdict(inode.attrs_until, self._served)
+        return Verdict(inode.attrs_until, inode.unsure or Why.EXPIRED)
 
     def attributes(self, inode: Inode) -> Attributes | None:
         """What the server said of it, if that may still be served."""
-        if inode.attrs is not None and self._clock() < inode.attrs_until:
-            self.statistics.hits += 1
-            return inode.attrs
-        self.statistics.misses += 1
-        return None
+        why = self.verdict(inode).why
+        self.statistics.verdicts[why] += 1
+        return inode.attrs if why in SERVED else None
 
     def learn(self, inode: Inode, attrs: Attributes, asked: float, version: int | None = None) -> None:
         """Keep an answer whose question was sent at `asked`, unless we changed the file (past `version`) meanwhile."""
@@ -100,16 +148,23 @@ class MetaCache:
             return
         until = asked + self.lifetime
         if until >= inode.attrs_until or inode.attrs is None:
-            inode.attrs, inode.attrs_until = attrs, until
+            inode.attrs, inode.attrs_until, inode.unsure = attrs, until, None
 
     def changed(self, inode: Inode) -> None:
         """We changed the file (or the directory's contents): ask again, whatever listings said of it."""
+        inode.changed_at = self._clock()
+        self._ask_again(inode, Why.CHANGED)
+
+    def doubt(self, inode: Inode) -> None:
+        """Others may have changed it: ask again."""
+        self._ask_again(inode, Why.TOLD)
+
+    def _ask_again(self, inode: Inode, why: Why) -> None:
         self.changes += 1
         inode.version = self.changes
-        inode.attrs_until = 0.0
+        inode.attrs_until, inode.unsure = 0.0, why
         for parent, name in inode.names.values():
-            if parent.listing is not None and (key := self._key(name)) in parent.listing.entries:
-                parent.listing.entries[key] = (name, None)
+            self.doubt_attributes(parent, name)
 
     def wrote(self, inode: Inode, start: int, end: int, now_ns: int) -> bool:
         """We changed data from `start` to `end`, and nobody else can: what that does to what is known of the file.
@@ -136,13 +191,13 @@ class MetaCache:
         if listing is None:
             return None
         known = listing.entries.get(self._key(name))
+        if known is not None and known[1] is None:
+            return None
+        self.statistics.verdicts[self._served] += 1
         if known is None:
-            self.statistics.hits += 1
             return Absent(listing.until)
         spelling, attrs = known
-        if attrs is None:
-            return None
-        self.statistics.hits += 1
+        assert attrs is not None  # noqa: S101 - looked at above
         return Present(spelling, attrs, listing.until)
 
     def listing(self, directory: Inode) -> Listing | None:
@@ -185,6 +240,20 @@ class MetaCache:
         if directory.listing is not None and directory.listing.entries.pop(self._key(name), None) is not None:
             self._entries -= 1
 
+    def doubt_name(self, directory: Inode, name: str) -> None:
+        """Others made a name, or took it away: which of the two holds now, the server will say when it is asked."""
+        self.doubt(directory)
+        if directory.listing is not None:
+            entries, key = directory.listing.entries, self._key(name)
+            self._entries += key not in entries
+            entries[key] = (entries[key][0] if key in entries else name, None)
+            self._trim()
+
+    def doubt_attributes(self, directory: Inode, name: str) -> None:
+        """What a listing says of the file of this name is not to be believed; that there is one, is."""
+        if directory.listing is not None and (key := self._key(name)) in directory.listing.entries:
+            directory.listing.entries[key] = (directory.listing.entries[key][0], None)
+
     def update(self, directory: Inode, name: str, attrs: Attributes) -> None:
         """A newer answer about one name replaces what the listing said of it; its age stays the listing's."""
         key = self._key(name)
@@ -198,6 +267,7 @@ class MetaCache:
 
     def _trim(self) -> None:
         while self._entries > self._limit:
+            self.statistics.evicted += 1
             self._forget(next(iter(self._listed)))
 
     def _forget(self, directory: Inode) -> None:
