@@ -20,10 +20,13 @@ from smbfuse.core.attrs import ANYBODY, Owner
 from smbfuse.core.backend import Change, Creation
 from smbfuse.core.extents import ExtentCalls
 from smbfuse.core.handles import FileHandle
+from smbfuse.core.news import News
 from smbfuse.core.oplocks import Oplocks, keeps_fid, keeps_reads, keeps_writes
+from smbfuse.core.report import cache_report
 from smbfuse.core.vfs import Entry, system_call
+from smbfuse.core.watch import Watch
 from smbfuse.core.writeback import WriteBack
-from smbfuse.core.xattrs import XattrCalls
+from smbfuse.core.xattrs import Fact, XattrCalls
 from smbfuse.errors import StatusError
 from smbfuse.ntstatus import STATUS_ACCESS_DENIED, STATUS_MEDIA_WRITE_PROTECTED
 from smbfuse.wire.filelevels import FileBasicInfo
@@ -31,6 +34,7 @@ from smbfuse.wire.text import ns_to_filetime
 
 if TYPE_CHECKING:
     from smbfuse.client.openfile import OpenFile
+    from smbfuse.client.tree import ServerPath
     from smbfuse.core.inodes import Inode
     from smbfuse.core.opens import SharedOpen
     from smbfuse.wire.codec import Buffer
@@ -72,6 +76,9 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         super().__init__(*args, **kwargs)
         self.writes = WriteBack(self._settler, self._send, lambda: self.backend.tree.sizes.write)
         self.oplocks = Oplocks(self.opens, self._settler, self.writes.write_back, self._forget)
+        self.news = News(self)
+        self.watch = Watch(self, self.news.tell)
+        self._named[b"smb.cache"] = Fact(self._report)
         self.opens.may_idle = self._may_idle
         self.opens.idled = self._idled
         self._reaping = False
@@ -169,7 +176,7 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
                 share = await self.opens.adopt(inode, file, read, write)
             return self._opened(inode, self._add(inode, share, flags)), entry
 
-        return await self._change_names(parent, work, self._unwanted_file)
+        return await self._change_names(parent, work, self._unwanted_file, comes=name)
 
     def _unwanted_file(self, created: tuple[Opened, Entry]) -> None:
         opened, entry = created
@@ -194,7 +201,7 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
                 await self.backend.make_node(path, mode, rdev, owner)
             return await self._made(parent, name, attrs, asked, Change.to(permissions, owner))
 
-        return await self._change_names(parent, work, self._unwanted)
+        return await self._change_names(parent, work, self._unwanted, comes=name)
 
     @system_call
     async def read(self, handle_number: int, offset: int, size: int) -> Buffer:
@@ -371,6 +378,17 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
             info = FileBasicInfo(last_write_time=ns_to_filetime(written_ns))
             await share.use(lambda file: file.tree.set_file(file.fid, info))
 
+    # --- what others change
+
+    async def _report(self, _: ServerPath) -> str:
+        return cache_report(self)
+
+    def listed(self, directory: Inode) -> None:
+        self.watch.used(directory)
+
+    async def left_alone(self, directory: Inode) -> None:
+        await self.watch.leave(directory)
+
     # --- oplocks
 
     async def write_back(self, inode: Inode) -> None:
@@ -411,6 +429,7 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
 
     async def close_all(self) -> None:
         """Write and close what is still there, at the end of the mount."""
+        await self.watch.end()
         for inode in self.writes.inodes:
             await self.writes.write_back(inode)
         for file in self.opens.files():

@@ -50,6 +50,8 @@ class DirHandle:
     inode: Inode
     entries: list[Place] = field(default_factory=list)
     taken: bool = False
+    outdated: bool = False
+    """Whether others changed names since it was taken."""
     asked: float = 0.0
     """When the question was sent that the entries answer."""
     version: int = 0
@@ -101,6 +103,11 @@ class HandleTable:
         """A name (as the server compares it) was taken away from a directory that programs may be reading."""
         for handle in self._listings.get(directory, ()):
             handle.gone.add(name)
+
+    def outdated(self, directory: Inode) -> None:
+        """Others changed names in a directory that programs may be reading."""
+        for handle in self._listings.get(directory, ()):
+            handle.outdated = True
 
     def pop(self, number: int) -> FileHandle | DirHandle | None:
         """Forget the number. The caller tells the inode table (`InodeTable.close`)."""

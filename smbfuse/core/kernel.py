@@ -6,6 +6,8 @@ the same file meanwhile, so nothing here may be awaited while such a request is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class Kernel:
     """By inode numbers; one that the kernel does not know (any more) is no error."""
@@ -18,3 +20,9 @@ class Kernel:
 
     async def forget_name(self, directory: int, name: bytes) -> None:
         """Ask for the name again when it is wanted next, also if there was none."""
+
+    async def forget_names(self, names: Sequence[tuple[int, bytes]]) -> None:
+        """As `forget_name`, for many at once: (directory, name) each."""
+
+    async def forget_attributes_of(self, numbers: Sequence[int]) -> None:
+        """As `forget_attributes`, for many at once."""

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 _DIRECTORY: Final = Stat(stat.S_IFDIR | 0o755, 1, 0, 0, 0, 0, 0, 0, 0, 0)
 """For `.` and `..`, of which the kernel takes number and kind only."""
+_SMALL: Final = 1000
+"""Entries of a directory that is listed anew for every reader that others' changes leave behind."""
+_RENEWAL: Final = 1.0
+"""Seconds from one listing to the next for readers of larger ones."""
 _GAPS: Final = 1000
 """Places of names that are gone which a listing may have beside as many as it has names."""
 
@@ -43,7 +47,7 @@ class ListingCalls(Vfs):
         `.` and `..` come first: programs rely on them. The kernel counts a lookup for every other entry it took.
         """
         handle = self.handles.directory(handle_number)
-        if start == 0 or not handle.taken:
+        if start == 0 or not handle.taken or self._is_to_be_renewed(handle):
             await self._take_listing(handle)
         dots = ((b".", handle.inode), (b"..", self.inodes.parent(handle.inode)))
         for offset in range(start, len(dots)):
@@ -56,6 +60,10 @@ class ListingCalls(Vfs):
                 continue
             if not await self._emit_one(handle, place, index + len(dots) + 1, emit):
                 return
+
+    def _is_to_be_renewed(self, handle: DirHandle) -> bool:
+        """Whether to show what others changed since; in a large directory that changes all the time, now and then."""
+        return handle.outdated and (len(handle.entries) <= _SMALL or self.cache.now() >= handle.asked + _RENEWAL)
 
     async def _emit_one(
         self, handle: DirHandle, place: tuple[str, Attributes], offset: int, emit: Callable[[bytes, Entry, int], bool]
@@ -90,6 +98,7 @@ class ListingCalls(Vfs):
         then the program goes back to others.
         """
         directory = handle.inode
+        handle.outdated = False
         listing = self.cache.listing(directory)
         found = _complete(listing) if listing is not None else None
         asked, version, at_all = self.cache.now(), directory.version, self.cache.changes
@@ -101,6 +110,7 @@ class ListingCalls(Vfs):
                 self.style.key(name): (name, attrs) for name, attrs in found
             }
             self.cache.learn_listing(directory, entries, asked, version)
+            self.listed(directory)
         handle.asked, handle.version = asked, at_all
         handle.entries = in_old_places(handle.entries, found, self.style.key)
         handle.gone.clear()

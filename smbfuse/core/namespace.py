@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from smbfuse.core.attrs import ANYBODY, Attributes, Owner
 from smbfuse.core.backend import Change
+from smbfuse.core.echoes import Kind
 from smbfuse.core.names import as_text, from_kernel, is_snapshot
 from smbfuse.core.vfs import Entry, Vfs, system_call
 from smbfuse.errors import SmbfuseError, StatusError
@@ -48,7 +49,7 @@ class NameCalls(Vfs):
             attrs = await self.backend.make_directory(path, permissions, owner)
             return await self._made(parent, name, attrs, asked, Change.to(permissions, owner))
 
-        return await self._change_names(parent, work, self._unwanted)
+        return await self._change_names(parent, work, self._unwanted, comes=name)
 
     @system_call
     async def symlink(self, parent_number: int, raw_name: bytes, target: bytes, caller: Owner = ANYBODY) -> Entry:
@@ -61,7 +62,7 @@ class NameCalls(Vfs):
             await self.backend.make_symlink(path, text, owner)
             return await self._made(parent, name, None, self.cache.now(), Change.to(None, owner))
 
-        return await self._change_names(parent, work, self._unwanted)
+        return await self._change_names(parent, work, self._unwanted, comes=name)
 
     @system_call
     async def link(self, number: int, parent_number: int, raw_name: bytes) -> Entry:
@@ -77,7 +78,7 @@ class NameCalls(Vfs):
             self.cache.changed(inode)
             return await self._made(parent, name, None, self.cache.now())
 
-        return await self._change_names(parent, work, self._unwanted)
+        return await self._change_names(parent, work, self._unwanted, comes=name)
 
     @system_call
     async def unlink(self, parent_number: int, raw_name: bytes) -> None:
@@ -97,18 +98,22 @@ class NameCalls(Vfs):
                 await self.silly.take_away(inode, parent, path, self._share_of(inode))
             self._gone(parent, name)
 
-        await self._change_names(parent, work)
+        await self._change_names(parent, work, goes=name)
 
     @system_call
     async def rmdir(self, parent_number: int, raw_name: bytes) -> None:
         """Remove an empty directory."""
         parent, name, path = self._target(parent_number, raw_name)
 
+        inode = self.inodes.find(parent, name)
+
         async def work() -> None:
+            if inode is not None:
+                await self.left_alone(inode)
             await self.backend.remove_directory(path)
             self._gone(parent, name)
 
-        await self._change_names(parent, work)
+        await self._change_names(parent, work, goes=name)
 
     @system_call
     async def rename(
@@ -130,6 +135,7 @@ class NameCalls(Vfs):
             for inode in (moving, target):
                 if inode is not None:
                     await self.opens.drop_idle(inode)
+                    await self.left_alone(inode)
             try:
                 with self.replacing.of(self._key(new_parent, new)):
                     if not over or target is None or target is moving:
@@ -146,7 +152,8 @@ class NameCalls(Vfs):
             self._left(old_parent, old)
             self.cache.added(new_parent, new, None)
 
-        await self._change_names(old_parent, work)
+        with self.echoes.of((self._key(new_parent, new), Kind.COMES)):
+            await self._change_names(old_parent, work, goes=old)
 
     async def _move(self, moving: Inode | None, move: Callable[[], Awaitable[None]]) -> None:
         """Rename. Where the server renames no directory with open files below it, they are closed meanwhile.
@@ -201,13 +208,25 @@ class NameCalls(Vfs):
         return parent, name, self.path(parent, name)
 
     async def _change_names(
-        self, parent: Inode, work: Callable[[], Awaitable[T]], undo: Callable[[T], None] | None = None
+        self,
+        parent: Inode,
+        work: Callable[[], Awaitable[T]],
+        undo: Callable[[T], None] | None = None,
+        *,
+        comes: str | None = None,
+        goes: str | None = None,
     ) -> T:
-        """Do `work`, which changes names in `parent`; however it ends, what was asked before is not believed after."""
+        """Do `work`, by which a name comes into `parent`, or goes from there.
+
+        However it ends, what was asked before is not believed after.
+        """
+        kinds = ((comes, Kind.COMES), (goes, Kind.GOES))
+        echoes = [(self._key(parent, name), kind) for name, kind in kinds if name is not None]
 
         async def accounted() -> T:
             try:
-                return await work()
+                with self.echoes.of(*echoes):
+                    return await work()
             except (SmbfuseError, OSError):
                 self.cache.stale(parent)  # perhaps it was done all the same, or the listing was wrong
                 raise

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 from smbfuse.core.attrs import Attributes, OwnerPolicy, Stat
 from smbfuse.core.backend import Backend, Change, Space, server_path
 from smbfuse.core.changes import applied
+from smbfuse.core.echoes import Echoes
 from smbfuse.core.errno_map import as_oserror
 from smbfuse.core.handles import HandleTable
 from smbfuse.core.inodes import ROOT, Inode, InodeTable
@@ -56,6 +57,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 V = TypeVar("V", bound="Vfs")
 
+ABSENCE: Final = 1.0
+"""Seconds for which the kernel may keep that there is no such name; what comes later is answered from here.
+
+It cannot be made to forget a name in a spelling that we do not know: `Readme` and `README` are one for most servers.
+"""
 REPLACEMENTS: Final = 10
 """How often a name is looked for that we replace each time meanwhile."""
 
@@ -125,6 +131,7 @@ class Vfs:
         self.write_times = WriteTimes(backend.now_ns)
         self.silly = Silly(self.backend, self.inodes, self.path)
         self.cache = MetaCache(CEILING if unique_file_names else mount.actimeo, self.style.key, clock)
+        self.echoes = Echoes(clock)
         self._prefix = [part for part in mount.prefix.split("/") if part]
         self._settler = settler
 
@@ -158,6 +165,16 @@ class Vfs:
     ) -> T:
         """Do something that is finished even if the caller is killed; `undo` is for what then nobody wants."""
         return await self._settler.run(work, undo, grace)
+
+    def soon(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Do something in the background, as long as the mount lives."""
+        self._settler.soon(work)
+
+    def listed(self, directory: Inode) -> None:
+        """A directory is in use; others' changes there are of interest. Nobody cares without `filesystem.py`."""
+
+    async def left_alone(self, directory: Inode) -> None:
+        """Give back what we have open of a directory (and below) for purposes of our own: it is to move, or to go."""
 
     async def write_back(self, inode: Inode) -> None:
         """Send what of the file's data waits here. Nothing does without `filesystem.py`."""
@@ -248,7 +265,7 @@ class Vfs:
         known, version, found = await self._find_settled(parent, name)
         if isinstance(found, Absent):
             self.inodes.unlink(parent, name)
-            timeout = self.cache.remaining(found.until)
+            timeout = min(self.cache.remaining(found.until), ABSENCE)
             return Entry(0, None, timeout, timeout)
         await self._tell_links(parent, found.name, found.attrs)
         inode = self.inodes.enter(parent, found.name, found.attrs)
@@ -311,6 +328,16 @@ class Vfs:
             return await self._refresh(inode)
         self.cache.learn(inode, found.attrs, found.until - self.cache.lifetime, version)
         return found.attrs
+
+    async def is_there(self, inode: Inode) -> bool:
+        """Whether the server still has this very file under its name. StatusError."""
+        try:
+            attrs = await self.backend.stat(self.path(inode))
+        except StatusError as exc:
+            if exc.status in _NOT_THERE:
+                return False
+            raise
+        return not self.inodes.is_another(inode, attrs)
 
     @system_call
     async def getattr(self, number: int) -> Entry:

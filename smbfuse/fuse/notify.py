@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import pyfuse3
@@ -16,15 +16,37 @@ class KernelNotices(Kernel):
     """By pyfuse3, for the one mount that there is in a process."""
 
     async def forget_data(self, number: int) -> None:
-        await _told(partial(pyfuse3.invalidate_inode, pyfuse3.InodeT(number), attr_only=False))
+        await _told(partial(_inode, number, attr_only=False))
 
     async def forget_attributes(self, number: int) -> None:
-        await _told(partial(pyfuse3.invalidate_inode, pyfuse3.InodeT(number), attr_only=True))
+        await _told(partial(_inode, number, attr_only=True))
 
     async def forget_name(self, directory: int, name: bytes) -> None:
-        await _told(partial(pyfuse3.invalidate_entry, pyfuse3.InodeT(directory), pyfuse3.FileNameT(name)))
+        await _told(partial(_name, directory, name))
+
+    async def forget_names(self, names: Sequence[tuple[int, bytes]]) -> None:
+        await _told(*(partial(_name, directory, name) for directory, name in names))
+
+    async def forget_attributes_of(self, numbers: Sequence[int]) -> None:
+        await _told(*(partial(_inode, number, attr_only=True) for number in numbers))
 
 
-async def _told(notice: Callable[[], None]) -> None:
+def _inode(number: int, *, attr_only: bool) -> None:
     with contextlib.suppress(OSError):  # the kernel does not know it (any more)
-        await trio.to_thread.run_sync(notice, abandon_on_cancel=True)
+        pyfuse3.invalidate_inode(pyfuse3.InodeT(number), attr_only=attr_only)
+
+
+def _name(directory: int, name: bytes) -> None:
+    with contextlib.suppress(OSError):
+        pyfuse3.invalidate_entry(pyfuse3.InodeT(directory), pyfuse3.FileNameT(name))
+
+
+async def _told(*notices: Callable[[], None]) -> None:
+    """In one thread, one after the other."""
+    if notices:
+        await trio.to_thread.run_sync(partial(_one_by_one, notices), abandon_on_cancel=True)
+
+
+def _one_by_one(notices: Iterable[Callable[[], None]]) -> None:
+    for notice in notices:
+        notice()

@@ -90,6 +90,7 @@ async def _file_system(tree: Tree, mount: MountSettings, nursery: trio.Nursery) 
     )
     await files.check_root()
     await files.find_acls()
+    files.watch.start()
     return files
 
 

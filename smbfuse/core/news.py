@@ -1,0 +1,201 @@
+"""What the server tells of changes, and what follows from it for what is known here and in the kernel.
+
+An event says that something happened to a name, not what is there now: the name may have come, gone and come again, and
+answers to questions of ours are on their way all the time. So an event never teaches anything, it only makes us ask
+again: about the name, the file that it stood for, and its directory, whose times changed with it.
+
+Our own changes are told of, too. Those of names are known by `echoes.py`. Whether a file's data or attributes were
+changed by us or by others no event tells; if we have just changed it, it is asked about a little later, once.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from smbfuse.core.echoes import Kind
+from smbfuse.core.names import acceptable, to_kernel
+from smbfuse.wire.const import (
+    FILE_ACTION_ADDED,
+    FILE_ACTION_REMOVED,
+    FILE_ACTION_RENAMED_NEW_NAME,
+    FILE_ACTION_RENAMED_OLD_NAME,
+)
+
+if TYPE_CHECKING:
+    from smbfuse.client.notify import Event
+    from smbfuse.core.filesystem import FileSystem
+    from smbfuse.core.inodes import Inode
+
+OURS: Final = 0.1
+"""Seconds after a change of ours in which the server tells of it, as a rule."""
+
+_KINDS: Final = {
+    FILE_ACTION_ADDED: Kind.COMES,
+    FILE_ACTION_RENAMED_NEW_NAME: Kind.COMES,
+    FILE_ACTION_REMOVED: Kind.GOES,
+    FILE_ACTION_RENAMED_OLD_NAME: Kind.GOES,
+}
+"""What actions say of a name; all others are about what it stands for."""
+
+
+@dataclass(slots=True)
+class NewsStatistics:
+    """What the server told."""
+
+    events: int = 0
+    ours: int = 0
+    """Of them, changes of names that we made."""
+    overflows: int = 0
+    """How often more had happened than the server could tell."""
+
+
+@dataclass(slots=True)
+class _Notices:
+    """What the kernel is to forget, each thing once, in order."""
+
+    names: dict[tuple[int, bytes], None] = field(default_factory=dict)
+    attributes: dict[int, None] = field(default_factory=dict)
+    data: dict[int, None] = field(default_factory=dict)
+    directories: dict[tuple[Inode, str], None] = field(default_factory=dict)
+    """Names that stood for directories."""
+
+
+class News:
+    """Takes events to the cache and to the kernel."""
+
+    def __init__(self, files: FileSystem) -> None:
+        self.statistics = NewsStatistics()
+        self._files = files
+        self._later: set[Inode] = set()
+        """Files that will be asked about."""
+
+    def tell(self, directory: Inode, events: list[Event]) -> None:
+        """These happened below `directory`; if there are none, more than could be told."""
+        notices = _Notices()
+        if not events:
+            self.statistics.overflows += 1
+            self.all_below(directory, notices)
+        for event in events:
+            self.statistics.events += 1
+            self._one(directory, event, notices)
+        self._send(notices)
+
+    def all_below(self, directory: Inode, notices: _Notices) -> None:
+        """Nothing is sure any more: what the kernel was told may be believed no longer, either."""
+        files = self._files
+        for inode in list(files.inodes):
+            if not files.inodes.is_below(inode, directory):
+                continue
+            if files.cache.remaining(inode.attrs_until) > 0:
+                notices.attributes[inode.number] = None
+            if inode.kind != stat.S_IFDIR:  # each would have to be asked for
+                for parent, name in inode.names.values():
+                    self._forget_name(parent, name, notices)
+            files.cache.doubt(inode)
+            files.cache.stale(inode)
+            files.handles.outdated(inode)
+
+    def _one(self, directory: Inode, event: Event, notices: _Notices) -> None:
+        kind = _KINDS.get(event.action)
+        for parent, name in self._places(directory, event.name):
+            if self._files.silly.hides(parent, name):
+                continue
+            if kind is None:
+                self._modified(parent, name, notices)
+            elif self._files.echoes.matches((parent.number, self._files.style.key(name)), kind):
+                self.statistics.ours += 1
+            else:
+                self._moved(parent, name, notices)
+
+    def _places(self, directory: Inode, path: str) -> Iterator[tuple[Inode, str]]:
+        r"""Which names may be meant, as (directory, name as programs see it).
+
+        Just one, but where a name may hold a backslash: smbd 4.17 joins by backslashes all the same. Below directories
+        that nobody has asked about nothing is known that could be wrong.
+        """
+        style = self._files.style
+        parts = path.replace("/", "\\").split("\\")
+        last = len(parts) - 1
+        for index, part in enumerate(parts):
+            if index == last or style.separator == "/":
+                name = style.from_server("\\".join(parts[index:]))
+                if acceptable(name):
+                    yield directory, name
+            below = self._files.inodes.find(directory, style.from_server(part))
+            if below is None or below.kind != stat.S_IFDIR:
+                return
+            directory = below
+
+    def _moved(self, parent: Inode, name: str, notices: _Notices) -> None:
+        """Others made the name, or took it away."""
+        files = self._files
+        self._forget_name(parent, name, notices)
+        notices.attributes[parent.number] = None
+        known = files.inodes.find(parent, name)
+        if known is not None:
+            files.cache.doubt(known)
+            notices.attributes[known.number] = None
+        files.cache.doubt_name(parent, name)
+        files.handles.outdated(parent)
+
+    def _forget_name(self, parent: Inode, name: str, notices: _Notices) -> None:
+        """In the spelling of the server's and in the one that programs used."""
+        known = self._files.inodes.find(parent, name)
+        if known is not None and known.kind == stat.S_IFDIR:
+            notices.directories[parent, name] = None
+            return
+        notices.names[parent.number, to_kernel(name)] = None
+        if known is not None:
+            for directory, spelling in known.names.values():
+                if directory is parent:
+                    notices.names[parent.number, to_kernel(spelling)] = None
+
+    def _modified(self, parent: Inode, name: str, notices: _Notices) -> None:
+        """The file or directory changed that the name stands for."""
+        files = self._files
+        known = files.inodes.find(parent, name)
+        if known is None:
+            files.cache.doubt_attributes(parent, name)
+        elif files.cache.now() >= known.changed_at + OURS:
+            self._doubt(known, notices)
+        elif known not in self._later:
+            self._later.add(known)
+            files.soon(partial(self._ask_later, known))
+
+    def _doubt(self, inode: Inode, notices: _Notices) -> None:
+        files = self._files
+        files.cache.doubt(inode)
+        notices.attributes[inode.number] = None
+        share = files.opens.of(inode)
+        if share is not None and not share.write and not files.oplocks.keeps_reads(inode):
+            notices.data[inode.number] = None
+
+    async def _ask_later(self, inode: Inode) -> None:
+        await trio.sleep(OURS)
+        self._later.discard(inode)
+        notices = _Notices()
+        self._doubt(inode, notices)
+        self._send(notices)
+
+    def _send(self, notices: _Notices) -> None:
+        """Without waiting for the kernel, which may wait for us."""
+        files, kernel = self._files, self._files.kernel
+        files.soon(partial(kernel.forget_names, list(notices.names)))
+        files.soon(partial(kernel.forget_attributes_of, list(notices.attributes)))
+        for number in notices.data:
+            files.soon(partial(kernel.forget_data, number))
+        for parent, name in notices.directories:
+            files.soon(partial(self._forget_directory, parent, name))
+
+    async def _forget_directory(self, parent: Inode, name: str) -> None:
+        """Unless it is there: to forget that would take it away under programs that are in it."""
+        files = self._files
+        known = files.inodes.find(parent, name)
+        if known is not None and not await files.is_there(known):
+            await files.kernel.forget_name(parent.number, to_kernel(name))

@@ -1,0 +1,31 @@
+"""What the caches of a mount hold and how well they do, as text (the xattr smb.cache)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smbfuse.core.metacache import MAX_ENTRIES, SERVED, Why
+
+if TYPE_CHECKING:
+    from smbfuse.core.filesystem import FileSystem
+
+
+def cache_report(files: FileSystem) -> str:
+    """One fact a line: what, a colon, and how much of it."""
+    cache, news = files.cache, files.news.statistics
+    verdicts = cache.statistics.verdicts
+    facts: list[tuple[str, object]] = [
+        ("kept for", f"{cache.lifetime:g} s at most"),
+        ("inodes", len(files.inodes)),
+        ("entries of listings", f"{cache.entries} of {MAX_ENTRIES}"),
+        ("listings that had to go", cache.statistics.evicted),
+        *((f"served, {why.value}", verdicts[why]) for why in Why if why in SERVED and verdicts[why]),
+        *((f"asked, {why.value}", verdicts[why]) for why in Why if why not in SERVED),
+        ("directories watched", len(files.watch.watched)),
+        ("changes told", news.events),
+        ("of these, our own names", news.ours),
+        ("too many to be told", news.overflows),
+        ("files open at the server", len(files.opens)),
+        ("of these, kept for the next open", files.opens.idle),
+    ]
+    return "".join(f"{name}: {value}\n" for name, value in facts)
