@@ -39,8 +39,9 @@ types: setup ## mypy --strict over everything
 pytest: lint types
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-man-table: setup ## write what the POSIX suite finds into man/smbfuse.1
-	$(BIN)/python -m pytest tests/mount/test_posix.py tests/mount/test_posix_table.py --write-table
+man-table: setup ## write the tables of man/smbfuse.1 anew
+	$(BIN)/python -m pytest tests/core/test_oplock_table.py tests/mount/test_posix.py tests/mount/test_posix_table.py \
+	    --write-table
 
 bench: ## speed, beside other clients on the same machine and server
 	@packaging/setup.sh bench
