@@ -16,7 +16,7 @@ from tests.mount.posix import fails, pattern
 from tests.samba.smbd import Smbd
 from tests.support.mount import Mount
 from tests.support.processes import eventually
-from tests.support.tap import Tap
+from tests.support.tap import NOTIFY, Tap
 
 LIFETIME = 30
 """Seconds: long enough for any test, so that only what the test does makes names cold."""
@@ -32,15 +32,20 @@ class Wire:
         self._tap = tap
 
     def cost(self, work: Callable[[], object]) -> Counter[str]:
-        """The requests that `work` makes. Closes go their own way, so those of before are waited for."""
+        """The requests that `work` makes. Closes go their own way, so those of before are waited for.
+
+        That the server is asked to tell of changes is nobody's work.
+        """
         eventually(self._settled, 10, "what was asked before is answered")
         with self._tap.counted() as found:
             work()
+        del found[NOTIFY]
         return found
 
     def _settled(self) -> bool:
         with self._tap.counted() as found:
             os.statvfs(self.path)
+        del found[NOTIFY]
         return found == {"QUERY_FS_INFORMATION": 1}
 
 
@@ -104,6 +109,43 @@ def test_open_read_close(wire: Wire) -> None:
     assert total(warm, asynchronous=("CLOSE",)) <= 3, warm  # open, read; the end of the file may be asked for
 
 
+def test_reading_again_under_the_oplock(wire: Wire) -> None:
+    (wire.behind / "f").write_bytes(b"x" * 60_000)
+    (wire.path / "f").read_bytes()
+    assert wire.cost(lambda: [(wire.path / "f").read_bytes() for _ in range(3)]) == {}
+
+
+def test_a_second_ls_of_2000_files(wire: Wire) -> None:
+    grow(wire.behind)
+    command = ["ls", "-lnR", str(wire.path)]
+    cold = wire.cost(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
+    assert total(cold) <= 2 * 21, cold  # a search of each directory, and perhaps its end
+    assert wire.cost(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)) == {}
+
+
+def test_a_second_git_status_of_2000_files(wire: Wire) -> None:
+    grow(wire.behind)
+    for words in (["init", "-q"], ["add", "."], ["-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "all"]):
+        subprocess.run(["git", *words], cwd=wire.behind, check=True, timeout=60)
+    command = ["git", "-c", "safe.directory=*", "-c", "core.fileMode=false", "status", "--porcelain"]
+
+    def status() -> None:
+        done = subprocess.run(command, cwd=wire.path, check=True, capture_output=True, text=True, timeout=120)
+        assert done.stdout == ""
+
+    first, second = wire.cost(status), wire.cost(status)
+    assert total(first) > 100, first
+    assert total(second) <= total(first) * 0.05, (first, second)
+
+
+def grow(path: Path) -> None:
+    """2,000 files in 20 directories."""
+    for number in range(20):
+        (path / f"dir{number}").mkdir()
+        for name in range(100):
+            (path / f"dir{number}" / f"file{name}").write_bytes(b"%d" % name)
+
+
 def test_chmod(wire: Wire) -> None:
     (wire.behind / "f").write_bytes(b"x")
     (wire.path / "f").stat()
@@ -165,4 +207,5 @@ def test_without_cache_each_stat_asks(samba: Smbd, tap: Tap, mount: Callable[...
     with tap.counted() as cost:
         for _ in range(3):
             (made.path / "hello.txt").stat()
+    assert NOTIFY not in cost, "nothing is kept that others' changes could make wrong"
     assert 3 <= total(cost) <= 9, cost  # the root, the name, and the file that it names

@@ -17,10 +17,12 @@ from typing import Self
 
 from smbfuse.wire import const
 from smbfuse.wire.frame import decode
-from smbfuse.wire.trans import Trans2Request
+from smbfuse.wire.trans import NtTransactRequest, Trans2Request
 
 _COMMANDS = {value: name.removeprefix("SMB_COM_") for name, value in vars(const).items() if name.startswith("SMB_COM_")}
 _TRANS2 = {value: name.removeprefix("TRANS2_") for name, value in vars(const).items() if name.startswith("TRANS2_")}
+NOTIFY = "NOTIFY_CHANGE"
+"""What is asked beside all work, and answered when something happens."""
 _LIMIT = 20.0
 
 
@@ -123,5 +125,7 @@ class Tap:
         name = "+".join(_COMMANDS.get(command, f"{command:#x}") for command, _ in members)
         if isinstance(first, Trans2Request):
             name = _TRANS2.get(int.from_bytes(first.setup[:2], "little"), "TRANSACTION2")
+        if isinstance(first, NtTransactRequest) and first.function == const.NT_TRANSACT_NOTIFY_CHANGE:
+            name = NOTIFY
         with self._lock:
             self.requests[name] += 1
