@@ -211,12 +211,20 @@ def test_what_another_deleted_is_made_anew(
     assert os.listdir(a) == ["f"]
 
 
+@pytest.mark.parametrize("actimeo", [0, 30], ids=["asked", "told"])
 def test_random_changes(
-    make_smbd: Callable[..., Smbd], mount: Callable[..., Mount], share: Path, options: dict[str, object]
+    make_smbd: Callable[..., Smbd],
+    mount: Callable[..., Mount],
+    share: Path,
+    options: dict[str, object],
+    actimeo: int,
 ) -> None:
-    """Each side does something in turn, and what the other sees is what a plain model says: data always at once."""
+    """Each side does something in turn, and what the other sees is what a plain model says: data always at once.
+
+    Names and sizes likewise if they are asked for each time; else names as soon as the server has told of them.
+    """
     server = make_smbd([Share(name="share", path=share)], options={"kernel oplocks": "no"})
-    sides = [mount(server, "share", actimeo=0, **options).path for _ in range(2)]
+    sides = [mount(server, "share", actimeo=actimeo, **options).path for _ in range(2)]
     model: dict[str, bytes] = {}
     seed = random.randrange(1 << 32)
     print("seed", seed)
@@ -260,10 +268,13 @@ def test_random_changes(
             case 7:
                 close(name)
         watcher = sides[dice.randrange(2)]
+        if actimeo:
+            soon(lambda watcher=watcher: sorted(os.listdir(watcher)) == sorted(model), f"the names of turn {turn}")  # type: ignore[misc]
         assert sorted(os.listdir(watcher)) == sorted(model), f"turn {turn}"
         if model:
             looked = dice.choice(sorted(model))
-            assert (watcher / looked).stat().st_size == len(model[looked]), f"turn {turn}: {looked}"
+            if not actimeo:
+                assert (watcher / looked).stat().st_size == len(model[looked]), f"turn {turn}: {looked}"
             assert (watcher / looked).read_bytes() == model[looked], f"turn {turn}: {looked}"
     for name in list(model):
         close(name)
