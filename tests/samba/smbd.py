@@ -189,7 +189,16 @@ class Smbd:
     # -- life ----------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start smbd and wait until it accepts connections."""
+        """Start smbd and wait until it accepts connections, and nobody is connected."""
+        self._start()
+        try:
+            # The probe's own child must not be taken for one that serves a client.
+            eventually(lambda: not self.pids(), _START_TIMEOUT, "smbd is done with our first connection")
+        except BaseException:
+            self._end()
+            raise
+
+    def _start(self) -> None:
         # A killed smbd leaves its pid file, and the next one refuses to start where the number is in use again.
         (self._private / "smbd.pid").unlink(missing_ok=True)
         with (self.directory / "output").open("ab") as output:
@@ -204,8 +213,6 @@ class Smbd:
             )
         try:
             eventually(self._accepts, _START_TIMEOUT, f"smbd serves port {self.port}")
-            # The probe's own child must not be taken for one that serves a client.
-            eventually(lambda: not self.pids(), _START_TIMEOUT, "smbd is done with our first connection")
         except BaseException:
             self._end()
             raise
@@ -225,9 +232,12 @@ class Smbd:
         self._end()
 
     def restart(self) -> None:
-        """End it if it runs, and start it again on the same port with the same state."""
+        """End it if it runs, and start it again on the same port with the same state.
+
+        Clients that were connected may be there again when this returns.
+        """
         self._end()
-        self.start()
+        self._start()
 
     def stop(self) -> None:
         """End all of it and remove its directory. May be called again."""
