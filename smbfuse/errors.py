@@ -50,6 +50,13 @@ class ConnectError(SmbfuseError):
 class ConnectionLost(SmbfuseError):
     """The connection that a request was sent on (or should have been) is gone."""
 
+    sent = False
+    """Whether the request had gone out: then the server may have done what it asks for."""
+
+
+class ConnectionRefused(ConnectionLost):
+    """The same, and the server will not have us again: to wait does not help, somebody has to see to it."""
+
 
 class RequestTimeout(SmbfuseError):
     """The server did not answer a request before its deadline."""

@@ -56,6 +56,12 @@ class ServerSettings:
     """Longer than the 35 s for which a server waits on another client's oplock ([MS-CIFS] 3.3.2.1)."""
     echo_interval: float = 10.0
     """A server that owes answers and is silent this long is sent an echo; twice this long, and it counts as dead."""
+    hard: bool = False
+    """Wait for a lost server for ever; else for `reconnect_timeout`, and then fail."""
+    reconnect_timeout: float = 30.0
+    """Seconds that operations wait for a lost connection to come back, counted from its loss."""
+    retrans: int = 5
+    """How often a request is sent again whose connection was lost before its answer came (not counted if `hard`)."""
     rsize: int | None = None
     """Bytes asked for in one READ_ANDX at most; None: what the negotiation allows."""
     wsize: int | None = None

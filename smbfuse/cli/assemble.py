@@ -54,12 +54,15 @@ def server_settings(unc: Unc, choices: Choices, credentials: Credentials) -> Ser
         address=choices.address,
         require_signing=choices.sign or choices.security.require_signing,
         unix_extensions=choices.unix,
+        hard=choices.hard,
         **_given(
             port=choices.port if choices.port is not None else unc.port,
             rsize=choices.rsize,
             wsize=choices.wsize,
             echo_interval=choices.echo_interval,
             request_timeout=choices.request_timeout,
+            reconnect_timeout=choices.reconnect_timeout,
+            retrans=choices.retrans,
         ),
     )
 

@@ -60,6 +60,9 @@ class Choices:
     wsize: int | None = None
     echo_interval: float | None = None
     request_timeout: float | None = None
+    hard: bool = False
+    reconnect_timeout: float | None = None
+    retrans: int | None = None
     mfsymlinks: bool = False
     nocase: bool = False
     reserved: str | None = None
@@ -222,6 +225,15 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "request_timeout",
         "an operation without an answer fails after this long (default 60)",
     ),
+    _flag("soft nohard", "hard", "operations fail when a lost server stays away (default)", sets=False),
+    _flag("hard nosoft", "hard", "they wait for it, for ever if need be; a signal ends that"),
+    _option(
+        "reconnect_timeout",
+        values.RECONNECT_TIMEOUT,
+        "reconnect_timeout",
+        "with soft, wait this long for a lost server (default 30)",
+    ),
+    _option("retrans", values.RETRANS, "retrans", "with soft, send again so often what a lost server had (default 5)"),
     _flag("nofail", "nofail", "exit 0 when the server cannot be reached"),
     _flag("sloppy", "sloppy", "pass over unknown options, as -s does"),
     _flag("debug", "debug", "log each request, stay in the foreground, as -d does"),
@@ -246,7 +258,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _ignore("nodomainauto nosfu"),
     _ignore("mand nomand rwpidforward nosharesock noblocksend noautotune tcpnodelay notcpnodelay"),
     _ignore("closetimeo strictsync nostrictsync nolease locallease handlecache nohandlecache max_cached_dirs"),
-    _ignore("bsize rasize max_credits soft nohard intr nointr nodfs handletimeout resilienthandles"),
+    _ignore("bsize rasize max_credits intr nointr nodfs handletimeout resilienthandles"),
     _ignore("noresilienthandles persistenthandles nopersistenthandles multichannel nomultichannel"),
     _ignore("max_channels compress min_enc_offload esize rootfs noposixpaths posixpaths nosparse"),
     # what later versions bring, harmless to be without
@@ -260,8 +272,6 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _warn("sfu", f"{_LATER}: device nodes and links of SFU show as files"),
     _warn("forcemandatorylock forcemand", "has no effect: the server's POSIX locks are used where it has them"),
     _warn("acregmax acdirmax", "has no effect: use actimeo="),
-    _warn("hard nosoft", f"{_LATER}: operations fail when the server stays away, as with soft"),
-    _warn("retrans", "has no effect: use request_timeout="),
     _warn("fsc", "has no effect: nothing is cached on disk"),
     _warn("nodelete", f"{_LATER}: others may delete open files"),
     _warn("subtype", "has no effect: the type in /proc/mounts is fuse.smbfuse", silent="smbfuse"),

@@ -63,12 +63,16 @@ class Statistics:
 class Connection:
     """Requests over one transport. Made by the session; `run` must run as a task as long as it is used."""
 
-    def __init__(self, transport: Transport, *, pid: int, timeout: float, echo_interval: float) -> None:
+    def __init__(
+        self, transport: Transport, *, pid: int, timeout: float, echo_interval: float, patient: bool = False
+    ) -> None:
         self.engine = Engine(pid=pid)
         self.window = Window()
         self.statistics = Statistics()
         self.timeout = timeout
         """Seconds that a request may take if its caller does not say otherwise."""
+        self.patient = patient
+        """Whether it may take as long as the server lives, instead."""
         self.echo_interval = echo_interval
         self.settled = False
         """Whether the logon is done: what goes wrong before is told by its error, what goes wrong later by the log."""
@@ -107,7 +111,7 @@ class Connection:
         it is answered all the same then, only sooner.
         """
         call = Call(bodies[0].COMMAND, on_late, on_sent)
-        limit = self.timeout if timeout is None else timeout
+        limit = timeout if timeout is not None else math.inf if self.patient else self.timeout
         ended = False
         try:
             with trio.fail_after(limit):
@@ -125,7 +129,7 @@ class Connection:
                         partial(self.request, *bodies, tid=tid, uid=uid, flags2=flags2, rest=rest, urgent=urgent)
                     )
         if call.error is not None:
-            raise _copy(call.error)
+            raise _copy(call.error, sent=True)
         assert call.response is not None  # noqa: S101 - done is only set with one of the two
         return call.response
 
@@ -195,8 +199,11 @@ class Connection:
                     nursery.start_soon(self._watch)
                     task_status.started()
             finally:
-                self.fail(ConnectionLost("the connection was closed"))
-                await self._transport.aclose()
+                if self.lost is not None:
+                    self._transport.abort()
+                else:
+                    self.fail(ConnectionLost("the connection was closed"))
+                    await self._transport.aclose()
 
     async def _read(self) -> None:
         """The reader: nothing here waits but for the socket. One of the two guards of the process."""
@@ -307,6 +314,8 @@ class Connection:
             self.on_lost(why)
 
 
-def _copy(why: ConnectionLost) -> ConnectionLost:
+def _copy(why: ConnectionLost, *, sent: bool = False) -> ConnectionLost:
     """An exception of one's own for each task that it is raised in: a traceback belongs to one of them."""
-    return ConnectionLost(*why.args)
+    copy = ConnectionLost(*why.args)
+    copy.sent = sent
+    return copy

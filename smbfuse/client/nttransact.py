@@ -85,8 +85,7 @@ async def exchange(
 
     `timeout` and `on_sent` as in Connection.request.
     """
-    tree = file.tree
-    room = tree.session.limits.max_buffer_size - _OVERHEAD - len(setup)
+    room = file.at.session.limits.max_buffer_size - _OVERHEAD - len(setup)
     first, *more = slices(parameters, data, [room])
     primary = NtTransactRequest(
         total_parameter_count=len(parameters),
@@ -109,7 +108,7 @@ async def exchange(
         )
         for p, chunk, d, part in more
     )
-    response = await tree.request(primary, rest=secondaries, timeout=timeout, on_sent=on_sent)
+    response = await file.tree.request(primary, rest=secondaries, timeout=timeout, on_sent=on_sent, at=file.at)
     response.check(file.path)
     return response
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -41,6 +41,7 @@ from smbfuse.wire.unixlevels import PosixLock
 
 if TYPE_CHECKING:
     from smbfuse.client.tree import Tree
+    from smbfuse.client.treeconnect import TreeConnect
     from smbfuse.proto.events import Response
     from smbfuse.wire.codec import Body, Buffer
 
@@ -117,9 +118,10 @@ class Wait:
 
 @dataclass(slots=True, eq=False)
 class OpenFile:
-    """One FID. `path` is only for messages."""
+    """One FID, which is used on the tree connect that it came from only. `path` is only for messages."""
 
     tree: Tree
+    at: TreeConnect
     fid: int
     path: str
     oplock: int = OPLOCK_NONE
@@ -136,6 +138,11 @@ class OpenFile:
     """Reads and writes whose answers are to come, also those whose callers are gone."""
     _quiet: trio.Event | None = None
     """Set when none is due any more, for a close that waits for that."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether the FID stands for nothing any more: closed, or lost with its connection."""
+        return self.closed or self.at.lost
 
     @contextmanager
     def used(self) -> Iterator[None]:
@@ -155,7 +162,7 @@ class OpenFile:
             return await self._read_pieces(offset, size)
 
     async def _read_pieces(self, offset: int, size: int) -> Buffer:
-        parts = pieces(size, self.tree.sizes.read)
+        parts = pieces(size, self.at.sizes.read)
         if len(parts) == 1:
             return await self._read_piece(offset, size)
         found: list[Buffer] = [b""] * len(parts)
@@ -206,7 +213,7 @@ class OpenFile:
             await self._write_pieces(offset, memoryview(data))
 
     async def _write_pieces(self, offset: int, view: memoryview) -> None:
-        parts = pieces(len(view), self.tree.sizes.write)
+        parts = pieces(len(view), self.at.sizes.write)
         if len(parts) == 1:
             await self._write_piece(offset, view)
             return
@@ -246,7 +253,7 @@ class OpenFile:
 
         self._due += 1
         try:
-            response = await self.tree.request(body, on_late=self._answered, on_sent=out)
+            response = await self.tree.request(body, on_late=self._answered, on_sent=out, at=self.at)
             over = True
             return response
         except ConnectionLost:
@@ -263,7 +270,7 @@ class OpenFile:
 
     async def flush(self) -> None:
         """Have the server put the file's data on its disk. [MS-CIFS] 2.2.4.6."""
-        (await self.tree.request(FlushRequest(fid=self.fid))).check(self.path)
+        (await self.tree.request(FlushRequest(fid=self.fid), at=self.at)).check(self.path)
 
     # --- locks
 
@@ -275,9 +282,9 @@ class OpenFile:
         """
         if wait is None and change.locks:
             wait = Wait(0)
-        made = LockingRange64 if self.tree.session.limits.has(CAP_LARGE_FILES) else LockingRange32
+        made = LockingRange64 if self.at.session.limits.has(CAP_LARGE_FILES) else LockingRange32
         kind = LOCKING_ANDX_LARGE_FILES if made is LockingRange64 else 0
-        pid = self.tree.session.connection.engine.pid & 0xFFFF  # that of reads and writes, which the server compares
+        pid = self.at.session.connection.engine.pid & 0xFFFF  # that of reads and writes, which the server compares
         request = LockingAndXRequest(
             fid=self.fid,
             lock_type=kind | (LOCKING_ANDX_SHARED_LOCK if change.shared else LOCKING_ANDX_READ_WRITE_LOCK),
@@ -285,7 +292,7 @@ class OpenFile:
             unlocks=tuple(made(pid=pid, offset=start, length=end - start) for start, end in change.unlocks),
             locks=tuple(made(pid=pid, offset=start, length=end - start) for start, end in change.locks),
         )
-        response = await self._locked(partial(self.tree.request, request), wait, change.on_late)
+        response = await self._locked(partial(self.tree.request, request, at=self.at), wait, change.on_late)
         response.check(self.path)
 
     async def posix_lock(self, change: PosixLockChange, wait: Wait | None = None) -> None:
@@ -300,7 +307,7 @@ class OpenFile:
         flags = POSIX_LOCK_FLAG_WAIT if wait is not None and wait.seconds else 0
         data = self._posix_lock(change.lock_type, change.span, flags).pack()
         parameters = SetFileParameters(fid=self.fid, information_level=PosixLock.LEVEL)
-        response = await self._locked(partial(self.tree.trans2, parameters, data), wait, change.on_late)
+        response = await self._locked(partial(self.tree.trans2, parameters, data, at=self.at), wait, change.on_late)
         response.check(self.path)
 
     async def query_posix_lock(self, lock_type: int, span: Span) -> PosixLock:
@@ -308,7 +315,7 @@ class OpenFile:
 
         The owner is the other FID's number for it, or 0xFFFFFFFF for a process on the server.
         """
-        return await self.tree.query_file(self.fid, PosixLock, asked=self._posix_lock(lock_type, span).pack())
+        return await self.tree.query_file(self, PosixLock, asked=self._posix_lock(lock_type, span).pack())
 
     def _posix_lock(self, lock_type: int, span: Span, flags: int = 0) -> PosixLock:
         start, end = span
@@ -324,7 +331,7 @@ class OpenFile:
 
         if wait is None:
             return await request(on_late=late)
-        connection = self.tree.session.connection
+        connection = self.at.session.connection
         timeout = wait.seconds + connection.timeout
         over = trio.Event()
         connection.spawn(wait.stop_in_time, over)
@@ -345,7 +352,7 @@ class OpenFile:
         if self.closed:
             return
         self.closed = True
-        self.tree.opens.pop(self.fid, None)
+        self.at.closed(self)
         if not self._due:
             await self._close()
             return
@@ -353,14 +360,17 @@ class OpenFile:
         if quiet:
             await self._close_when_quiet(self._quiet)
         else:
-            self.tree.session.connection.spawn(self._close_when_quiet, self._quiet)
+            self.at.session.connection.spawn(self._close_when_quiet, self._quiet)
 
     async def _close_when_quiet(self, quiet: trio.Event) -> None:
         await quiet.wait()
         await self._close()
 
     async def _close(self) -> None:
-        (await self.tree.request(CloseRequest(fid=self.fid), urgent=True, surely=True)).check(self.path)
+        """A FID that went with its connection is closed: servers see to that. [MS-CIFS] 3.3.6.1."""
+        with suppress(ConnectionLost):
+            request = CloseRequest(fid=self.fid)
+            (await self.tree.request(request, urgent=True, surely=True, at=self.at)).check(self.path)
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -384,7 +394,7 @@ class OpenFile:
 
     def close_soon(self) -> None:
         """Close in the background: for the end of a longer operation, whose own outcome is what counts."""
-        self.tree.session.connection.spawn(self.close)
+        self.at.session.connection.spawn(self.close)
 
     # --- the oplock
 
@@ -410,7 +420,7 @@ class OpenFile:
         if held != OPLOCK_LEVEL_II:
             wanted = BREAK_TO_LEVEL_II if level == OPLOCK_LEVEL_II else BREAK_TO_NONE
             body = LockingAndXRequest(fid=self.fid, lock_type=LOCKING_ANDX_OPLOCK_RELEASE, new_oplock_level=wanted)
-            self.tree.session.connection.send_unanswered(body, tid=self.tree.tid, uid=self.tree.session.uid)
+            self.at.session.connection.send_unanswered(body, tid=self.at.tid, uid=self.at.session.uid)
 
 
 async def _all(work: Callable[..., Awaitable[None]], arguments: list[tuple[int, ...]]) -> None:

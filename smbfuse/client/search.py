@@ -5,9 +5,10 @@ The document's Sid, the search handle, is `search_id` here: a security identifie
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from smbfuse.errors import RemoteProtocolError
+from smbfuse.errors import ConnectionLost, RemoteProtocolError
 from smbfuse.ntstatus import (
     STATUS_NO_MORE_FILES,
     STATUS_NO_SUCH_FILE,
@@ -26,6 +27,7 @@ from smbfuse.wire.text import UNICODE
 
 if TYPE_CHECKING:
     from smbfuse.client.tree import ServerPath, Tree
+    from smbfuse.client.treeconnect import TreeConnect
     from smbfuse.wire.codec import WireStruct
 
 E = TypeVar("E", bound="WireStruct")
@@ -36,7 +38,10 @@ _END: Final = frozenset({STATUS_NO_MORE_FILES, STATUS_NO_SUCH_FILE})
 
 
 class Search(Generic[E]):
-    """One search. Call `next_page` until it gives an empty page, or `close` before that."""
+    """One search. Call `next_page` until it gives an empty page, or `close` before that.
+
+    The server forgets it with the connection. Then it begins anew: names that were given come once more.
+    """
 
     def __init__(self, tree: Tree, pattern: ServerPath, level: type[E], single: bool) -> None:
         self._tree = tree
@@ -46,13 +51,26 @@ class Search(Generic[E]):
         self._single = single
         self._count = 1 if single else 0xFFFF
         self._search_id: int | None = None
+        self._at: TreeConnect | None = None
+        """Where the search handle is known."""
+        self._losses = 0
         self._last = ""
         self._ended = False
 
     async def next_page(self) -> list[E]:
         """The next entries, `.` and `..` among them; none at the end. Raises StatusError."""
-        if self._ended:
-            return []
+        while not self._ended:
+            try:
+                return await self._next_page()
+            except ConnectionLost as exc:
+                if self._search_id is None:
+                    raise  # that is waited for long enough
+                self._search_id, self._at, self._last = None, None, ""
+                self._losses += 1
+                await self._tree.try_again(exc, self._losses)
+        return []
+
+    async def _next_page(self) -> list[E]:
         before = self._last
         found = await (self._first() if self._search_id is None else self._next())
         repeated = not found or found[-1].file_name == before  # type: ignore[attr-defined] # as in _entries
@@ -74,7 +92,7 @@ class Search(Generic[E]):
         if self._at_end(response):
             return []
         answer = trans2.FindFirst2ResponseParameters.unpack(_parameters(response))
-        self._search_id = answer.sid
+        self._search_id, self._at = answer.sid, response.owner
         return self._entries(response, answer.search_count, answer.end_of_search)
 
     async def _next(self) -> list[E]:
@@ -86,7 +104,7 @@ class Search(Generic[E]):
             flags=_FIRST_FLAGS | SMB_FIND_CONTINUE_FROM_LAST,
             file_name=self._last,
         )
-        response = await self._tree.trans2(parameters, max_data=MAX_DATA, flags2=self._pattern.flags2)
+        response = await self._tree.trans2(parameters, max_data=MAX_DATA, flags2=self._pattern.flags2, at=self._at)
         if self._at_end(response):
             return []
         answer = trans2.FindNext2ResponseParameters.unpack(_parameters(response))
@@ -113,14 +131,15 @@ class Search(Generic[E]):
         if response.transaction is not None and len(response.transaction.parameters) >= 6:
             answer = trans2.FindFirst2ResponseParameters.unpack(response.transaction.parameters)
             if not answer.end_of_search and not self._single:
-                self._search_id = answer.sid
-                self._tree.session.connection.spawn(self.close)
+                self._search_id, self._at = answer.sid, response.owner
+                self._at.session.connection.spawn(self.close)
 
     async def close(self) -> None:
         """End the search at the server, if it has not ended by itself. [MS-CIFS] 2.2.4.48."""
         if self._search_id is not None and not self._ended:
             self._ended = True
-            await self._tree.request(FindClose2Request(sid=self._search_id), urgent=True, surely=True)
+            with suppress(ConnectionLost):
+                await self._tree.request(FindClose2Request(sid=self._search_id), urgent=True, surely=True, at=self._at)
 
 
 def _parameters(response: Response) -> bytes:

@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
@@ -63,6 +63,7 @@ from smbfuse.wire.setup import (
 from smbfuse.wire.text import filetime_to_ns
 
 if TYPE_CHECKING:
+    from smbfuse.client.auth import Authenticator
     from smbfuse.proto.events import Response
     from smbfuse.settings import ServerSettings
 
@@ -111,13 +112,25 @@ class Limits:
         return bool(self.capabilities & capability)
 
 
+class Strength(NamedTuple):
+    """How well a session is secured, where servers differ. Extended security and NTLMv2 every session has."""
+
+    signing: bool
+
+
 class Session:
     """A user logged on over a connection of its own."""
 
-    def __init__(self, connection: Connection, settings: ServerSettings) -> None:
+    def __init__(self, connection: Connection, settings: ServerSettings, at_least: Strength | None = None) -> None:
+        """`at_least`: what the session that this one follows had. Who takes that away may be a man in the middle."""
         self.connection = connection
         self.settings = settings
         self.uid = 0
+        self.logons = 0
+        """How often the user was logged on: a session may expire and be renewed."""
+        self._at_least = at_least or Strength(signing=False)
+        self._server_token = b""
+        self._renewing = trio.Lock()
         self.limits = Limits(0, 0, 1, False, 0)
         self.server_os = ""
         self.server_lan_manager = ""
@@ -127,6 +140,11 @@ class Session:
     def unix(self) -> bool:
         """Whether UNIX extensions may be used: the server has them and the user did not forbid them."""
         return self.limits.has(CAP_UNIX) and self.settings.unix_extensions is not False
+
+    @property
+    def strength(self) -> Strength:
+        """What the sessions after this one must have, too."""
+        return Strength(self.limits.signing)
 
     # --- negotiate
 
@@ -162,6 +180,10 @@ class Session:
         server_must = negotiated.security_mode & NEGOTIATE_SECURITY_SIGNATURES_REQUIRED
         if self.settings.require_signing and not (server_signs or server_must):
             raise AuthenticationError(f"{self.settings.host} does not sign messages, but sec=ntlmsspi demands it")
+        if self._at_least.signing and not (server_signs or server_must):
+            raise AuthenticationError(
+                f"{self.settings.host} signed messages before and does not any more: somebody may be in between"
+            )
         self.limits = Limits(
             capabilities=negotiated.capabilities,
             max_buffer_size=max(negotiated.max_buffer_size, 1024),
@@ -181,8 +203,27 @@ class Session:
 
     async def log_on(self, server_token: bytes) -> None:
         """Session setup until the server is content. Raises AuthenticationError, StatusError."""
-        auth = authenticator(self.settings.credentials, self.settings.host, server_token)
-        token = auth.step(server_token)
+        self._server_token = server_token
+        response, auth = await self._authenticate()
+        self._begin_signing(response, auth.session_key)
+        self.connection.settled = True
+
+    async def renew(self, logons: int) -> None:
+        """Log on once more under the same UID: the session, in which there were so many logons, has expired.
+
+        Messages go on being signed with the first logon's key. [MS-SMB] 3.2.5.1, 3.2.4.2.4. Raises as `log_on`.
+        """
+        async with self._renewing:
+            if self.logons == logons:
+                uid = self.uid
+                await self._authenticate()
+                if self.uid != uid:
+                    raise RemoteProtocolError("the server renews a session under another UID")
+
+    async def _authenticate(self) -> tuple[Response, Authenticator]:
+        """The exchange of tokens; returns the server's last answer."""
+        auth = authenticator(self.settings.credentials, self.settings.host, self._server_token)
+        token = auth.step(self._server_token)
         for _ in range(MAX_SETUP_ROUNDS):
             response = await self._setup(token or b"")
             body = response.body(SessionSetupExtendedResponse)
@@ -203,8 +244,8 @@ class Session:
         self.server_lan_manager = body.native_lan_man or ""
         if auth.session_key is None and not anonymous:
             raise AuthenticationError(f"{self.settings.host} ends the logon before it has seen who we are")
-        self._begin_signing(response, auth.session_key)
-        self.connection.settled = True
+        self.logons += 1
+        return response, auth
 
     async def _setup(self, token: bytes) -> Response:
         response = await self.connection.request(
@@ -248,17 +289,21 @@ class Session:
         await self.connection.request(LogoffAndXRequest(), uid=self.uid, timeout=2.0, urgent=True)
 
 
-async def open_session(settings: ServerSettings, nursery: trio.Nursery) -> Session:
-    """Connect and log on. The connection's tasks run in `nursery` until it is closed or lost.
+async def open_session(settings: ServerSettings, nursery: trio.Nursery, at_least: Strength | None = None) -> Session:
+    """Connect and log on; the connection's tasks run in `nursery` until it is closed or lost.
 
     Raises ConnectError, AuthenticationError, NotSupported, StatusError, fit to be shown; nothing is left behind then.
     """
     transport = await connect(settings.host, settings.address, settings.port, settings.connect_timeout)
     connection = Connection(
-        transport, pid=os.getpid(), timeout=settings.request_timeout, echo_interval=settings.echo_interval
+        transport,
+        pid=os.getpid(),
+        timeout=settings.request_timeout,
+        echo_interval=settings.echo_interval,
+        patient=settings.hard,
     )
     await nursery.start(connection.run)
-    session = Session(connection, settings)
+    session = Session(connection, settings, at_least)
     done = False
     try:
         await session.log_on(await session.negotiate())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +28,8 @@ SESSION_KEEPALIVE: Final = 0x85
 _BUFFER: Final = 64 * 1024
 _DIRECT: Final = 8 * 1024
 """Frames longer than this are received into a buffer of their own, so that their payload need not be copied."""
+_AT_ONCE: Final = struct.pack("ii", 1, 0)
+"""For SO_LINGER: a reset in place of a farewell, socket(7)."""
 _PARTS: Final = 64
 """Parts of frames given to the socket at once; the kernel takes 1,024."""
 _IN_A_ROW: Final = 32
@@ -165,6 +168,16 @@ class Transport:
                     self._write_some()
                 except (ConnectionLost, trio.ClosedResourceError):
                     break
+        self.close()
+
+    def abort(self) -> None:
+        """Close at once, and have nothing sent any more.
+
+        What the kernel still has of a connection that was given up must not reach the server later: a write that was
+        sent again on another connection since, and changed, would be done once more.
+        """
+        self._unsent.clear()
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
         self.close()
 
     def close(self) -> None:

@@ -3,23 +3,37 @@
 One method per operation of the protocol, named as there; statuses come up unmapped as StatusError. Paths are the
 server's own spelling (`ServerPath`), made on floor 4. Each method raises ConnectionLost and RequestTimeout besides; a
 cancelled one leaves its request to be answered in the background (an open that it asked for is closed again).
+
+Where somebody keeps the tree connected (`reconnect.py`) a lost connection is waited for, and what was asked is asked
+again on the next one. Not so what a FID is used for, since FIDs are gone: `OpenFile.gone` tells that. And not what
+makes, moves or removes a name, unless it was not even sent (`ConnectionLost.sent`): whoever asked has to look whether
+it was done.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 from smbfuse.client.openfile import OpenFile
 from smbfuse.client.search import Search
-from smbfuse.client.sizes import TransferSizes
-from smbfuse.errors import RemoteProtocolError, StatusError
-from smbfuse.ntstatus import is_error
+from smbfuse.client.treeconnect import TreeConnect
+from smbfuse.errors import AuthenticationError, ConnectionLost, RemoteProtocolError, RequestTimeout, StatusError
+from smbfuse.ntstatus import (
+    STATUS_NETWORK_NAME_DELETED,
+    STATUS_NETWORK_SESSION_EXPIRED,
+    STATUS_SMB_BAD_TID,
+    STATUS_SMB_BAD_UID,
+    STATUS_USER_SESSION_DELETED,
+    is_error,
+    status_name,
+)
 from smbfuse.proto.reassembly import Transaction, slices
 from smbfuse.wire import trans2
 from smbfuse.wire.const import (
-    BREAK_TO_LEVEL_II,
     FILE_APPEND_DATA,
+    FILE_DELETE_ON_CLOSE,
+    FILE_OPEN,
     FILE_SHARE_DELETE,
     FILE_SHARE_READ,
     FILE_SHARE_WRITE,
@@ -29,10 +43,10 @@ from smbfuse.wire.const import (
     NT_CREATE_REQUEST_OPLOCK,
     OPLOCK_BATCH,
     OPLOCK_EXCLUSIVE,
-    OPLOCK_LEVEL_II,
     OPLOCK_NONE,
     SMB_FLAGS2_REPARSE_PATH,
     SMB_NT_RENAME_SET_LINK_INFO,
+    SMB_O_CREAT,
     SMB_REQUEST_BATCH_OPLOCK,
     SMB_REQUEST_OPLOCK,
     SMB_UNIQUE_FILE_NAME,
@@ -59,10 +73,12 @@ from smbfuse.wire.trans import Trans2Request, Trans2SecondaryRequest
 from smbfuse.wire.unixlevels import PosixOpenRequest, PosixOpenResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
+    from smbfuse.client.reconnect import Keeper
     from smbfuse.client.session import Session
-    from smbfuse.proto.events import OplockBreak, Response
+    from smbfuse.client.sizes import TransferSizes
+    from smbfuse.proto.events import Response
     from smbfuse.wire.codec import Body, WireStruct
 
 log: Final = logging.getLogger(__name__)
@@ -74,6 +90,10 @@ SEARCH_ALL: Final = 0x0016
 """Search attributes that leave nothing out: hidden, system, directory. [MS-CIFS] 2.2.1.2.4."""
 _TRANS2_OVERHEAD: Final = 32 + 1 + 2 * 15 + 2 + 3 + 8
 
+_ENDED: Final = frozenset(
+    {STATUS_NETWORK_NAME_DELETED, STATUS_SMB_BAD_TID, STATUS_SMB_BAD_UID, STATUS_USER_SESSION_DELETED}
+)
+"""How a server says that it has ended the session or the tree connect; nothing was done then. [MS-CIFS] 3.2.5.1."""
 
 _OPLOCK_FLAGS: Final = {
     OPLOCK_NONE: 0,
@@ -109,19 +129,42 @@ L = TypeVar("L", bound="WireStruct")
 
 
 class Tree:
-    """A share that a session is connected to."""
+    """A share, as it is connected to now (`at`) and, where it is kept connected, will be later.
+
+    What is known of it since the first connection must hold for those that follow: `preparations` see to that, each of
+    them is given the new tree before it takes the old one's place, and raises SmbfuseError if it will not do.
+    """
 
     def __init__(self, session: Session, tid: int, optional_support: int, file_system: str, rights: int = 0) -> None:
-        self.session = session
-        self.tid = tid
+        self.at = TreeConnect(session, tid)
         self.optional_support = optional_support
         self.file_system = file_system
         self.rights = rights
         """What the user may do on the share at most, as an access mask; 0: the server does not tell."""
-        self.sizes = TransferSizes.of(session.limits, session.settings)
-        self.opens: dict[int, OpenFile] = {}
-        self._early_breaks: dict[int, int] = {}
-        session.connection.on_oplock_break = self._broken
+        self.keeper: Keeper | None = None
+        self.preparations: list[Callable[[Tree], Awaitable[None]]] = []
+        self.on_lost: list[Callable[[], None]] = []
+        """Called when the connection is gone, and all FIDs with it. Not to wait and not to raise."""
+        self.on_revived: list[Callable[[], None]] = []
+        """Called when the next one is there; likewise."""
+
+    @property
+    def session(self) -> Session:
+        """The session of now. What was asked on one before may still be answered."""
+        return self.at.session
+
+    @property
+    def tid(self) -> int:
+        return self.at.tid
+
+    @property
+    def opens(self) -> dict[int, OpenFile]:
+        """What is open now."""
+        return self.at.opens
+
+    @property
+    def sizes(self) -> TransferSizes:
+        return self.at.sizes
 
     @property
     def unique_file_names(self) -> bool:
@@ -145,20 +188,57 @@ class Tree:
         timeout: float | None = None,
         on_late: Callable[[Response], None] | None = None,
         on_sent: Callable[[Callable[[], None]], None] | None = None,
+        at: TreeConnect | None = None,
+        once: bool = False,
     ) -> Response:
-        """A request on this tree; see Connection.request."""
-        return await self.session.connection.request(
-            *bodies,
-            tid=self.tid,
-            uid=self.session.uid,
-            flags2=flags2,
-            rest=rest,
-            urgent=urgent,
-            surely=surely,
-            timeout=timeout,
-            on_late=on_late,
-            on_sent=on_sent,
-        )
+        """A request on this tree; see Connection.request.
+
+        `at`: on this tree connect and no other, since it names a FID or a search of that. `once`: not to be sent again
+        after it was sent. ConnectionLost is raised for these two, and for all when it was waited for long enough.
+        """
+        tries = 0
+        while True:
+            on = at or await self.up()
+            try:
+                return await self._answered(
+                    on, *bodies, flags2=flags2, rest=rest, urgent=urgent, surely=surely, timeout=timeout,
+                    on_late=on_late, on_sent=on_sent,
+                )  # fmt: skip
+            except ConnectionLost as exc:
+                if at is not None or (once and exc.sent):
+                    raise
+                tries += 1
+                await self.try_again(exc, tries)
+
+    async def _answered(self, on: TreeConnect, *bodies: Body, **how: Any) -> Response:  # noqa: ANN401 - as `request`
+        """The answer to one request. ConnectionLost (not sent) where it says that session or tree connect are gone.
+
+        A session that has expired is renewed, once: then nothing is lost, and what was asked is asked again.
+        """
+        logons = on.session.logons
+        response = await on.request(*bodies, **how)
+        if self.keeper is None:
+            return response
+        if response.status == STATUS_NETWORK_SESSION_EXPIRED:
+            try:
+                await on.session.renew(logons)
+            except (AuthenticationError, RemoteProtocolError, RequestTimeout, StatusError) as exc:
+                on.lose(f"the session has expired and cannot be renewed: {exc}")
+            response = await on.request(*bodies, **how)
+        if response.status in _ENDED or response.status == STATUS_NETWORK_SESSION_EXPIRED:
+            on.lose(f"the server has ended the session: {status_name(response.status)}")
+            raise ConnectionLost(f"the server has ended the session: {status_name(response.status)}")
+        return response
+
+    async def up(self) -> TreeConnect:
+        """The tree connect of now, waited for if need be. ConnectionLost if that takes too long."""
+        return self.at if self.keeper is None else await self.keeper.up()
+
+    async def try_again(self, lost: ConnectionLost, tries: int) -> None:
+        """Return when what has failed so `tries` times may be tried once more; raise `lost` if it may not."""
+        if self.keeper is None:
+            raise lost
+        await self.keeper.try_again(lost, tries)
 
     async def trans2(
         self,
@@ -170,6 +250,8 @@ class Tree:
         timeout: float | None = None,
         on_late: Callable[[Response], None] | None = None,
         on_sent: Callable[[Callable[[], None]], None] | None = None,
+        at: TreeConnect | None = None,
+        once: bool = False,
     ) -> Response:
         """One TRANSACTION2, its subcommand taken from the parameters' class. [MS-CIFS] 2.2.4.46.
 
@@ -200,7 +282,14 @@ class Tree:
             for p, chunk, d, part in more
         )
         response = await self.request(
-            primary, flags2=flags2, rest=secondaries, timeout=timeout, on_late=on_late, on_sent=on_sent
+            primary,
+            flags2=flags2,
+            rest=secondaries,
+            timeout=timeout,
+            on_late=on_late,
+            on_sent=on_sent,
+            at=at,
+            once=once,
         )
         if response.transaction is None and not is_error(response.status):
             if response.status:  # no success, whatever its severity: wrong names of EAs are warned of
@@ -209,10 +298,18 @@ class Tree:
         return response
 
     async def _transact(
-        self, parameters: WireStruct, data: bytes = b"", *, max_data: int = 0, path: ServerPath | None = None
+        self,
+        parameters: WireStruct,
+        data: bytes = b"",
+        *,
+        max_data: int = 0,
+        path: ServerPath | None = None,
+        file: OpenFile | None = None,
+        once: bool = False,
     ) -> Transaction:
-        response = await self.trans2(parameters, data, max_data=max_data, flags2=path.flags2 if path else 0)
-        response.check(path.text if path else "")
+        flags2, at = path.flags2 if path else 0, file.at if file else None
+        response = await self.trans2(parameters, data, max_data=max_data, flags2=flags2, at=at, once=once)
+        response.check(path.text if path else file.path if file else "")
         assert response.transaction is not None  # noqa: S101 - trans2 said so
         return response.transaction
 
@@ -231,7 +328,8 @@ class Tree:
     ) -> tuple[OpenFile, NtCreateAndXResponse | NtCreateAndXExtendedResponse]:
         """SMB_COM_NT_CREATE_ANDX: open, or create, and say what was found. [MS-CIFS] 2.2.4.64.
 
-        `oplock` is asked for (OPLOCK_EXCLUSIVE, OPLOCK_BATCH); what was granted stands in the OpenFile.
+        To open what is there may be done twice: the first FID went with its connection. `oplock` is asked for
+        (OPLOCK_EXCLUSIVE, OPLOCK_BATCH); what was granted stands in the OpenFile.
         """
         request = NtCreateAndXRequest(
             name_length=len(UNICODE.encode(path.text)),
@@ -243,43 +341,26 @@ class Tree:
             create_options=options,
             file_name=path.text,
         )
-        response = await self.request(request, flags2=path.flags2, on_late=self._close_late)
+        once = disposition != FILE_OPEN or bool(options & FILE_DELETE_ON_CLOSE)
+        response = await self.request(request, flags2=path.flags2, on_late=self._close_late, once=once)
         response.check(path.text)
         answer = _create_answer(response)
-        return self.opened(answer.fid, path, answer.oplock_level), answer
+        return self.opened(answer.fid, path, answer.oplock_level, response.owner), answer
 
     def oplock_to_ask(self, wanted: int) -> int:
         """None where the server takes one request at a time: its break would wait behind what waits for the break."""
         return wanted if self.session.limits.max_mpx_count > 1 else OPLOCK_NONE
 
-    def opened(self, fid: int, path: ServerPath, oplock: int = OPLOCK_NONE) -> OpenFile:
+    def opened(self, fid: int, path: ServerPath, oplock: int = OPLOCK_NONE, at: TreeConnect | None = None) -> OpenFile:
         """Keep account of a FID that the server gave out with this oplock, however it was asked for."""
-        file = OpenFile(self, fid, path.text, oplock)
-        self.opens[fid] = file
-        level = self._early_breaks.pop(fid, None)
-        if level is not None:
-            file.broken(level)
+        file = OpenFile(self, at or self.at, fid, path.text, oplock)
+        file.at.opened(file)
         return file
 
     def _close_late(self, response: Response) -> None:
         """An open whose caller is gone is closed again, so that nothing stays open that nobody knows."""
         if not is_error(response.status):
-            late = OpenFile(self, _create_answer(response).fid, "")
-            self.session.connection.spawn(late.close)
-
-    def _broken(self, event: OplockBreak) -> None:
-        """The server takes an oplock back, perhaps before the answer to the open that got the oplock is here.
-
-        Of a FID that we have just closed the break crosses with the close, which answers it.
-        """
-        if event.tid != self.tid:
-            return
-        level = OPLOCK_LEVEL_II if event.level == BREAK_TO_LEVEL_II else OPLOCK_NONE
-        file = self.opens.get(event.fid)
-        if file is not None:
-            file.broken(level)
-        elif len(self._early_breaks) < self.session.limits.max_mpx_count:
-            self._early_breaks[event.fid] = level
+            OpenFile(self, response.owner, _create_answer(response).fid, "").close_soon()
 
     # --- asking
 
@@ -289,10 +370,10 @@ class Tree:
         answer = await self._transact(parameters, max_data=max_data, path=path)
         return level.unpack(answer.data, text=UNICODE)
 
-    async def query_file(self, fid: int, level: type[L], *, max_data: int = 4096, asked: bytes = b"") -> L:
+    async def query_file(self, file: OpenFile, level: type[L], *, max_data: int = 4096, asked: bytes = b"") -> L:
         """TRANS2_QUERY_FILE_INFORMATION; some levels want to be `asked` about something. [MS-CIFS] 2.2.6.8."""
-        parameters = trans2.QueryFileParameters(fid=fid, information_level=_number(level))
-        return level.unpack((await self._transact(parameters, asked, max_data=max_data)).data, text=UNICODE)
+        parameters = trans2.QueryFileParameters(fid=file.fid, information_level=_number(level))
+        return level.unpack((await self._transact(parameters, asked, max_data=max_data, file=file)).data, text=UNICODE)
 
     async def query_fs(self, level: type[L], *, max_data: int = 1024) -> L:
         """TRANS2_QUERY_FS_INFORMATION. [MS-CIFS] 2.2.6.4."""
@@ -307,32 +388,46 @@ class Tree:
 
     async def posix_open(
         self, path: ServerPath, flags: int, permissions: int = 0, oplock: int = OPLOCK_NONE
-    ) -> PosixOpenResponse:
-        """Open, create or make a directory by the UNIX extensions, and get its FileUnixBasic. `oplock` as `create`."""
+    ) -> tuple[OpenFile, PosixOpenResponse]:
+        """Open or create by the UNIX extensions, and get the FileUnixBasic. `oplock` as `create`."""
+        response = await self._posix_open(path, flags, permissions, oplock, self._close_late_posix)
+        answer = _posix_answer(response)
+        return self.opened(answer.fid, path, answer.oplock_flags, response.owner), answer
+
+    async def posix_make_directory(self, path: ServerPath, flags: int, permissions: int) -> PosixOpenResponse:
+        """The same for a directory, which comes without a FID."""
+        return _posix_answer(await self._posix_open(path, flags, permissions, OPLOCK_NONE, None))
+
+    async def _posix_open(
+        self,
+        path: ServerPath,
+        flags: int,
+        permissions: int,
+        oplock: int,
+        on_late: Callable[[Response], None] | None,
+    ) -> Response:
         parameters = trans2.SetPathParameters(information_level=PosixOpenRequest.LEVEL, file_name=path.text)
         asked = _POSIX_OPLOCK_FLAGS[self.oplock_to_ask(oplock)]
         data = PosixOpenRequest(oplock_flags=asked, open_flags=flags, permissions=permissions).pack()
-        response = await self.trans2(
-            parameters, data, max_data=1024, flags2=path.flags2, on_late=self._close_late_posix
-        )
+        once = bool(flags & SMB_O_CREAT)
+        response = await self.trans2(parameters, data, max_data=1024, flags2=path.flags2, on_late=on_late, once=once)
         response.check(path.text)
-        return _posix_answer(response)
+        return response
 
     def _close_late_posix(self, response: Response) -> None:
         if not is_error(response.status):
-            late = OpenFile(self, _posix_answer(response).fid, "")
-            self.session.connection.spawn(late.close)
+            OpenFile(self, response.owner, _posix_answer(response).fid, "").close_soon()
 
-    async def set_path(self, path: ServerPath, info: WireStruct) -> Transaction:
-        """TRANS2_SET_PATH_INFORMATION. [MS-CIFS] 2.2.6.7."""
+    async def set_path(self, path: ServerPath, info: WireStruct, *, once: bool = False) -> Transaction:
+        """TRANS2_SET_PATH_INFORMATION. [MS-CIFS] 2.2.6.7. `once` for what makes, moves or removes a name."""
         parameters = trans2.SetPathParameters(information_level=_number(type(info)), file_name=path.text)
-        return await self._transact(parameters, info.pack(UNICODE), path=path)
+        return await self._transact(parameters, info.pack(UNICODE), path=path, once=once)
 
-    async def set_file(self, fid: int, info: WireStruct, level: int | None = None) -> None:
+    async def set_file(self, file: OpenFile, info: WireStruct, level: int | None = None) -> None:
         """TRANS2_SET_FILE_INFORMATION. [MS-CIFS] 2.2.6.9."""
         number = _number(type(info)) if level is None else level
-        parameters = trans2.SetFileParameters(fid=fid, information_level=number)
-        await self._transact(parameters, info.pack(UNICODE))
+        parameters = trans2.SetFileParameters(fid=file.fid, information_level=number)
+        await self._transact(parameters, info.pack(UNICODE), file=file)
 
     async def set_fs(self, info: WireStruct) -> None:
         """TRANS2_SET_FS_INFORMATION. [MS-SMB] 2.2.6.5."""
@@ -341,20 +436,24 @@ class Tree:
     async def delete(self, path: ServerPath) -> None:
         """SMB_COM_DELETE of one file. Whoever calls sees to it that no wildcard is in the name. [MS-CIFS] 2.2.4.7."""
         request = DeleteRequest(search_attributes=SEARCH_ALL & ~0x10, file_name=path.text)
-        (await self.request(request, flags2=path.flags2)).check(path.text)
+        (await self.request(request, flags2=path.flags2, once=True)).check(path.text)
 
     async def create_directory(self, path: ServerPath) -> None:
         """SMB_COM_CREATE_DIRECTORY. [MS-CIFS] 2.2.4.1."""
-        (await self.request(CreateDirectoryRequest(directory_name=path.text), flags2=path.flags2)).check(path.text)
+        (await self.request(CreateDirectoryRequest(directory_name=path.text), flags2=path.flags2, once=True)).check(
+            path.text
+        )
 
     async def delete_directory(self, path: ServerPath) -> None:
         """SMB_COM_DELETE_DIRECTORY. [MS-CIFS] 2.2.4.2."""
-        (await self.request(DeleteDirectoryRequest(directory_name=path.text), flags2=path.flags2)).check(path.text)
+        (await self.request(DeleteDirectoryRequest(directory_name=path.text), flags2=path.flags2, once=True)).check(
+            path.text
+        )
 
     async def rename(self, old: ServerPath, new: ServerPath) -> None:
         """SMB_COM_RENAME; fails where the new name exists. [MS-CIFS] 2.2.4.8."""
         request = RenameRequest(search_attributes=SEARCH_ALL, old_file_name=old.text, new_file_name=new.text)
-        (await self.request(request, flags2=old.flags2 | new.flags2)).check(old.text)
+        (await self.request(request, flags2=old.flags2 | new.flags2, once=True)).check(old.text)
 
     async def link(self, old: ServerPath, new: ServerPath) -> None:
         """SMB_COM_NT_RENAME that makes a hard link. [MS-CIFS] 2.2.4.66."""
@@ -364,13 +463,11 @@ class Tree:
             old_file_name=old.text,
             new_file_name=new.text,
         )
-        (await self.request(request, flags2=old.flags2 | new.flags2)).check(new.text)
+        (await self.request(request, flags2=old.flags2 | new.flags2, once=True)).check(new.text)
 
     async def disconnect(self) -> None:
-        """SMB_COM_TREE_DISCONNECT. [MS-CIFS] 2.2.4.51."""
-        await self.session.connection.request(
-            TreeDisconnectRequest(), tid=self.tid, uid=self.session.uid, timeout=2.0, urgent=True
-        )
+        """SMB_COM_TREE_DISCONNECT, of the tree connect of now. [MS-CIFS] 2.2.4.51."""
+        await self.at.request(TreeDisconnectRequest(), timeout=2.0, urgent=True)
 
 
 def _number(level: type[WireStruct]) -> int:

@@ -125,7 +125,7 @@ class PosixAcls:
                 raise
         file, _ = await self.tree.create(path, access=FILE_READ_ATTRIBUTES, disposition=FILE_OPEN)
         try:
-            return await self.tree.query_file(file.fid, PosixAcl, max_data=MAX_DATA)
+            return await self.tree.query_file(file, PosixAcl, max_data=MAX_DATA)
         finally:
             file.close_soon()
 

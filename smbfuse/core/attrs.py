@@ -67,6 +67,19 @@ class Attributes:
         return self.kind == stat.S_IFDIR
 
 
+def alike(before: Attributes, now: Attributes) -> bool:
+    """Whether these may be of one file, on a server without file ids: of one kind, and made at the same time.
+
+    Servers that do not tell when a file was made (UNIX extensions do not, but tell ids) are judged by size and time of
+    writing, which a write of ours that nobody answered may have changed: then it counts as another.
+    """
+    if before.kind != now.kind:
+        return False
+    if before.btime_ns is not None and now.btime_ns is not None:
+        return before.btime_ns == now.btime_ns
+    return (before.size, before.mtime_ns) == (now.size, now.mtime_ns)
+
+
 class Stat(NamedTuple):
     """What stat(2) answers, but for the inode number."""
 

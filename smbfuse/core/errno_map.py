@@ -61,6 +61,7 @@ from smbfuse.errors import (
     AuthenticationError,
     ConnectError,
     ConnectionLost,
+    ConnectionRefused,
     NotSupported,
     RequestTimeout,
     SmbfuseError,
@@ -357,6 +358,7 @@ _ERRNO_OF_CLASS: Final[dict[type, int]] = {
     # cifs.ko's answer for `soft`, and plain to read. ENOTCONN is what a mount whose process died answers: it would
     # make people unmount one that recovers by itself.
     ConnectionLost: EHOSTDOWN,
+    ConnectionRefused: EACCES,
     ConnectError: EHOSTDOWN,
     NotSupported: EOPNOTSUPP,
     AuthenticationError: EACCES,

@@ -78,7 +78,7 @@ class ExtentCalls(LockCalls):
             raise OSError(errno.ENXIO, "behind the end of the file")
         first, last = offset, attrs.size
         if attrs.allocated < attrs.size:
-            first, last = await self._holes.next_data(handle.file, offset, attrs.size)
+            first, last = await handle.share.use(lambda file: self._holes.next_data(file, offset, attrs.size))
         if whence == os.SEEK_HOLE:
             return offset if first > offset else last
         if first >= attrs.size:
@@ -155,7 +155,7 @@ class ExtentCalls(LockCalls):
         async with self._changing(handle.inode):
             try:
                 await self._set_size(handle, end)
-                now = await self.backend.stat_open(handle.file)
+                now = await handle.share.use(self.backend.stat_open)
                 if now.allocated < end and now.allocated - attrs.allocated < end - attrs.size:
                     await self._write_zeroes(handle, start, end)
             except (OSError, SmbfuseError):
@@ -176,20 +176,21 @@ class ExtentCalls(LockCalls):
             await self._check_space(end - kept)
             async with self._changing(handle.inode):
                 info = FileAllocationInfo(allocation_size=end)
-                await self.change(lambda: handle.file.tree.set_file(handle.file.fid, info))
-            self._sets_aside = (await self.backend.stat_open(handle.file)).allocated >= end
+                await self.change(lambda: handle.share.use(lambda file: file.tree.set_file(file, info)))
+            self._sets_aside = (await handle.share.use(self.backend.stat_open)).allocated >= end
         if not self._sets_aside:
             raise OSError(errno.EOPNOTSUPP, "the server keeps no space behind the end of a file")
 
     async def _punch(self, handle: FileHandle, attrs: Attributes, start: int, end: int) -> None:
         """Mode PUNCH_HOLE: the bytes read as zeroes and need no storage."""
-        await self._holes.check(handle.file)
+        await handle.share.use(self._holes.check)
         end = min(end, attrs.size)
         if start >= end:
             return
         sparse = bool(attrs.dos is not None and attrs.dos & FILE_ATTRIBUTE_SPARSE_FILE)
         async with self._changing(handle.inode):
-            await self.change(lambda: self._holes.punch(handle.file, start, end, sparse=sparse))
+            punch = partial(self._holes.punch, start=start, end=end, sparse=sparse)
+            await self.change(lambda: handle.share.use(punch))
 
     async def _zero_and_extend(self, handle: FileHandle, attrs: Attributes, start: int, end: int) -> None:
         """Mode ZERO_RANGE: the bytes read as zeroes and have storage. What may be refused comes first.
@@ -241,8 +242,8 @@ class ExtentCalls(LockCalls):
             await self.write_by_fid(handle, at, self._zeroes[: end - at])
 
     async def _set_size(self, handle: FileHandle, size: int) -> None:
-        file = handle.file
-        await self.change(lambda: file.tree.set_file(file.fid, FileEndOfFileInfo(end_of_file=size)))
+        info = FileEndOfFileInfo(end_of_file=size)
+        await self.change(lambda: handle.share.use(lambda file: file.tree.set_file(file, info)))
 
     async def _shrink_back(self, handle: FileHandle, size: int, end: int) -> None:
         """A growth failed: smbd 4.17 with `strict allocate` leaves as much of it as there was space for.
@@ -250,7 +251,7 @@ class ExtentCalls(LockCalls):
         Not where the file is longer than we wanted it: then somebody has written there.
         """
         with contextlib.suppress(SmbfuseError):
-            if size < (await self.backend.stat_open(handle.file)).size <= end:
+            if size < (await handle.share.use(self.backend.stat_open)).size <= end:
                 await self._set_size(handle, size)
 
 

@@ -200,7 +200,7 @@ class Extras:
             if value:
                 await file.write(0, value)
             if answer.end_of_file > len(value):
-                await self._tree.set_file(file.fid, FileEndOfFileInfo(end_of_file=len(value)))
+                await self._tree.set_file(file, FileEndOfFileInfo(end_of_file=len(value)))
             done = True
         finally:
             await file.close()

@@ -376,7 +376,7 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         written_ns = self.write_times.closing(handle.inode)
         if written_ns is not None and share.write and not share.lost:
             info = FileBasicInfo(last_write_time=ns_to_filetime(written_ns))
-            await share.use(lambda file: file.tree.set_file(file.fid, info))
+            await share.use(lambda file: file.tree.set_file(file, info))
 
     # --- what others change
 

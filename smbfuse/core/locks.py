@@ -31,9 +31,10 @@ import trio
 from smbfuse.client.openfile import Wait
 from smbfuse.core.lockqueue import LockQueue, Waiter
 from smbfuse.core.locktable import END, LockTable, Mode, Ranges, Span
+from smbfuse.core.revival import Revival
 from smbfuse.core.serverlocks import CONFLICT, MandatoryLocks, PosixLocks, ServerLocks
 from smbfuse.core.vfs import Vfs, system_call
-from smbfuse.errors import StatusError
+from smbfuse.errors import ConnectionLost, StatusError
 from smbfuse.ntstatus import STATUS_FILE_LOCK_CONFLICT
 from smbfuse.wire.const import CAP_LARGE_FILES
 
@@ -148,6 +149,7 @@ class LockCalls(Vfs):
         """How many requests wait at the server now."""
         self.opens.moving = self._move_locks
         self.opens.pausing = self._locks_aside
+        self.revival = Revival(self, self._settler)
 
     @property
     def locked(self) -> Collection[Inode]:
@@ -352,13 +354,23 @@ class LockCalls(Vfs):
     async def _settled(
         self, locks: FileLocks, work: Callable[[], Awaitable[T]], undo: Callable[[T], None] | None = None
     ) -> T:
-        """Do `work` on the locks, which stay the file's until it has ended, whoever waits for it."""
+        """Do `work` on the locks, which stay the file's until it has ended, whoever waits for it.
+
+        It is done again if its connection is lost: with that all locks are gone, and are taken again before.
+        """
         kept = ExitStack()
         kept.enter_context(self._used(locks.inode))
 
         async def whole() -> T:
+            tries = 0
             with kept:
-                return await work()
+                while True:
+                    try:
+                        return await work()
+                    except ConnectionLost as exc:
+                        tries += 1
+                        await self.backend.tree.try_again(exc, tries)
+                        await self.opens.revive(locks.inode)
 
         return await self.change(whole, undo, grace=0)  # a wait for a lock is to end at once
 
@@ -402,12 +414,12 @@ class LockCalls(Vfs):
         """Let the locks have a share in a FID for as long as there are any; `share` is one that would do."""
         if locks.server is None:
             kind = PosixLocks if self.backend.posix_locks else MandatoryLocks
-            locks.end = END if share.file.tree.session.limits.has(CAP_LARGE_FILES) else _END_32
+            locks.end = END if share.file.at.session.limits.has(CAP_LARGE_FILES) else _END_32
             locks.server = kind(share.file, locks.end, lambda: self._settler.soon(partial(self._resync, locks)))
             locks.share = share
             return locks.server
         if locks.share is not None and self.backend.posix_locks and not locks.share.covers(share.read, share.write):
-            await locks.server.move(share.file)
+            await locks.server.move(share.file, locks.union())
             locks.share, share = share, locks.share
         self._release_share(locks.inode, share)
         return locks.server
@@ -448,7 +460,7 @@ class LockCalls(Vfs):
         try:
             async with self._alone(locks, None):
                 if locks.server is not None and locks.server.file is old:
-                    await locks.server.move(new)
+                    await locks.server.move(new, locks.union())
         finally:
             del self._moving[inode]
             done.set()
@@ -461,7 +473,7 @@ class LockCalls(Vfs):
 
             async def retake(old: OpenFile, new: OpenFile) -> None:
                 if locks is not None and locks.server is not None and locks.server.file is old:
-                    await locks.server.retake(new)
+                    await locks.server.retake(new, locks.union())
 
             yield retake
 

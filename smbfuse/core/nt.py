@@ -193,7 +193,7 @@ class NtBackend:
 
     async def stat_open(self, file: OpenFile) -> Attributes:
         """Attributes by FID: right also for sizes of files being written, which listings of Windows are late with."""
-        info = await self.tree.query_file(file.fid, FileAllInfo, max_data=_ALL_INFO)
+        info = await self.tree.query_file(file, FileAllInfo, max_data=_ALL_INFO)
         return from_nt(info, info.creation_time, nlink=info.number_of_links)
 
     def list(self, path: ServerPath) -> Pages:
@@ -253,7 +253,7 @@ class NtBackend:
         made = answer.create_disposition == FILE_CREATED
         with file.kept():
             if new.truncate and not made and answer.end_of_file:
-                await self.tree.set_file(file.fid, FileEndOfFileInfo(end_of_file=0))
+                await self.tree.set_file(file, FileEndOfFileInfo(end_of_file=0))
                 answer.end_of_file = 0
             told = answer.file_id if isinstance(answer, NtCreateAndXExtendedResponse) else 0  # smbd 4.17 leaves it out
             attrs = from_nt(answer, answer.create_time, file_id=told or await self.file_id(file))
@@ -264,7 +264,7 @@ class NtBackend:
         if not self._internal_info or self.find_level:
             return 0
         try:
-            return (await self.tree.query_file(file.fid, FileInternalInfo)).index_number
+            return (await self.tree.query_file(file, FileInternalInfo)).index_number
         except StatusError as exc:
             if exc.status not in UNKNOWN_LEVEL:
                 raise
@@ -289,11 +289,11 @@ class NtBackend:
 
     async def _resize(self, path: ServerPath | None, file: OpenFile | None, size: int) -> None:
         if file is not None:
-            await self.tree.set_file(file.fid, FileEndOfFileInfo(end_of_file=size))
+            await self.tree.set_file(file, FileEndOfFileInfo(end_of_file=size))
             return
         own, _ = await self.open(named(path), read=False, write=True)
         try:
-            await self.tree.set_file(own.fid, FileEndOfFileInfo(end_of_file=size))
+            await self.tree.set_file(own, FileEndOfFileInfo(end_of_file=size))
         finally:
             own.close_soon()
 
@@ -303,7 +303,7 @@ class NtBackend:
         Else by path, in one request. Some servers want a FID for it.
         """
         if file is not None:
-            await self.tree.set_file(file.fid, info)
+            await self.tree.set_file(file, info)
             return
         path = named(path)
         try:
@@ -314,7 +314,7 @@ class NtBackend:
                 raise
         own, _ = await self.tree.create(path, access=FILE_WRITE_ATTRIBUTES, disposition=FILE_OPEN)
         try:
-            await self.tree.set_file(own.fid, info)
+            await self.tree.set_file(own, info)
         finally:
             own.close_soon()
 
@@ -418,7 +418,7 @@ class NtBackend:
         try:
             own, _ = await self.tree.create(old, access=DELETE | FILE_READ_ATTRIBUTES, disposition=FILE_OPEN)
             try:
-                await self.tree.set_file(own.fid, info)
+                await self.tree.set_file(own, info)
             finally:
                 own.close_soon()
         except StatusError as exc:

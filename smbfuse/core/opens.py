@@ -3,8 +3,9 @@
 In SMB1 oplocks and byte-range locks belong to a FID, so a second open of our own would break our own oplock and be
 kept out by our own locks. A handle therefore holds a share in a FID; when more access is wanted than the FID has, a
 wider one takes its place under all the handles, and only where the server refuses that do two stand beside each other.
-A FID may also be given back for a while, where the server does nothing as long as the file is open (`OpenTable.aside`).
-So nobody keeps a FID: what is done by one is done in `SharedOpen.use`.
+A FID may also be given back for a while, where the server does nothing as long as the file is open (`OpenTable.aside`),
+and all of them go with a lost connection. So nobody keeps a FID: what is done by one is done in `SharedOpen.use`, which
+opens the file anew where that is needed, and does again what a lost connection has ended.
 
 With a batch oplock a FID stays open when its last handle is closed: opening the file again then costs nothing. Such an
 idle FID goes when it was long unused, when there are too many, when the server takes the oplock back, and before the
@@ -17,14 +18,16 @@ import errno
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
 
-from smbfuse.errors import SmbfuseError, StatusError
+from smbfuse.errors import ConnectionLost, SmbfuseError, StatusError
 from smbfuse.ntstatus import STATUS_ACCESS_DENIED, STATUS_MEDIA_WRITE_PROTECTED, STATUS_SHARING_VIOLATION
+from smbfuse.wire.const import OPLOCK_NONE
 
 if TYPE_CHECKING:
     from smbfuse.client.openfile import OpenFile
@@ -59,6 +62,8 @@ class SharedOpen:
     """Whether another machine has made the server take an oplock back, and there was none since."""
     lost: str = ""
     """Why there is no FID any more, and never will be again."""
+    revive: Callable[[], Awaitable[None]] | None = None
+    """Opens the file anew where the FID is gone. ConnectionLost if there is no connection for that."""
     _away: trio.Event | None = None
     """Set when the FID that was given back has been replaced, or is lost."""
     _uses: int = 0
@@ -70,10 +75,25 @@ class SharedOpen:
             await self._away.wait()
 
     async def use(self, work: Callable[[OpenFile], Awaitable[T]]) -> T:
-        """Do `work` by the FID, which stays until it is done. OSError(ESTALE) if it is lost."""
-        await self.back()
-        if self.lost:
-            raise OSError(errno.ESTALE, self.lost)
+        """Do `work` by the FID, which stays until it is done. OSError(ESTALE) if it is lost.
+
+        It is done once more if its connection is lost meanwhile: so it must be something that may be done twice.
+        """
+        tries = 0
+        while True:
+            await self.back()
+            if self.lost:
+                raise OSError(errno.ESTALE, self.lost)
+            if self.file.gone and self.revive is not None:
+                await self.revive()
+                continue
+            try:
+                return await self._use(work)
+            except ConnectionLost as exc:
+                tries += 1
+                await self.file.tree.try_again(exc, tries)
+
+    async def _use(self, work: Callable[[OpenFile], Awaitable[T]]) -> T:
         self._uses += 1
         file = self.file
         try:
@@ -98,6 +118,10 @@ class SharedOpen:
         self.file = file
         self._return()
 
+    def keep(self) -> None:
+        """Go on without a FID for now."""
+        self._return()
+
     def lose(self, why: str) -> None:
         """There is no FID to go on by."""
         self.lost = why
@@ -110,7 +134,7 @@ class SharedOpen:
 
     def covers(self, read: bool, write: bool) -> bool:
         """Whether a handle that wants this may share it."""
-        return self.read >= read and self.write >= write
+        return self.read >= read and self.write >= write and not self.lost
 
 
 @dataclass(slots=True, eq=False)
@@ -139,6 +163,10 @@ class OpenTable:
         """Called before a wider FID takes another's place: what hangs on the FID itself is to be moved."""
         self.pausing: Callable[[Inode], AbstractAsyncContextManager[Retake]] | None = None
         """Entered before FIDs are given back: nothing is to be asked by them until the end of it."""
+        self.reopener: Callable[[Inode], Opener] | None = None
+        """Opens a file again whose FID is gone, if it is the same file."""
+        self.apart: Callable[[Callable[[], Awaitable[None]]], Awaitable[None]] = lambda work: work()
+        """Does what must not stop half way, whoever waits for it."""
         self._exchange = trio.Lock()
 
     def __len__(self) -> int:
@@ -149,7 +177,7 @@ class OpenTable:
         opens = self._opens.get(inode)
         if opens is None:
             return None
-        return next((share for share in opens.shared if share.write >= write), None)
+        return next((share for share in opens.shared if share.write >= write and not share.lost), None)
 
     def shares(self, inode: Inode) -> list[SharedOpen]:
         """All FIDs of this file, idle ones too."""
@@ -170,6 +198,7 @@ class OpenTable:
 
     async def acquire(self, inode: Inode, read: bool, write: bool, opener: Opener) -> SharedOpen:
         """A share in a FID that may be used so; `opener` asks for one if there is none. Cancelled, it takes none."""
+        await self.revive(inode)
         async with self._alone(inode) as opens:
             share = _covering(opens, read, write)
             if share is None:
@@ -206,7 +235,7 @@ class OpenTable:
         """A share in a FID that was just made, by creating the file; it may have been open already."""
         async with self._alone(inode) as opens:
             share = _covering(opens, read, write)
-            if share is None:
+            if share is None or share.file.gone:
                 share = await self._put(inode, opens, file, read, write)
             else:
                 file.close_soon()
@@ -219,9 +248,11 @@ class OpenTable:
 
     async def _put(self, inode: Inode, opens: _FileOpens, file: OpenFile, read: bool, write: bool) -> SharedOpen:
         """Enter a new FID, in the place of one that it covers."""
-        narrower = next((share for share in opens.shared if read >= share.read and write >= share.write), None)
+        narrower = next((s for s in opens.shared if read >= s.read and write >= s.write and not s.lost), None)
         if narrower is None:
             share = SharedOpen(file, read, write)
+            if self.reopener is not None:
+                share.revive = partial(self._revive_share, inode, share)
             opens.shared.append(share)
             self.entered(inode, share)
             return share
@@ -276,9 +307,9 @@ class OpenTable:
             return not opens.shared
 
     async def _close_idle(self, inode: Inode, opens: _FileOpens) -> None:
-        for share in [share for share in opens.shared if share in self._idle]:
-            self._remove(inode, share)
-            await share.file.close()
+        while idle := next((share for share in opens.shared if share in self._idle), None):
+            self._remove(inode, idle)
+            await idle.file.close()
 
     async def trim(self, count: int, age: float) -> None:
         """Leave at most `count` idle FIDs, none of them idle for more than `age` seconds."""
@@ -300,13 +331,27 @@ class OpenTable:
         async with self._exchange, AsyncExitStack() as held:  # one at a time: each needs several files for itself
             for inode in inodes:
                 opens = await held.enter_async_context(self._alone(inode))
-                retake = await held.enter_async_context(self.pausing(inode)) if self.pausing is not None else None
+                retake = await held.enter_async_context(self._paused(inode))
                 await self._close_idle(inode, opens)
                 inode.pages_hold = False
                 for share in opens.shared[:]:
-                    held.push_async_callback(self._restore, inode, share, reopen(inode), retake)
+                    held.push_async_callback(self._restore_if_connected, inode, share, reopen(inode), retake)
                     await share.give_back()
             yield
+
+    @asynccontextmanager
+    async def _paused(self, inode: Inode) -> AsyncIterator[Retake | None]:
+        if self.pausing is None:
+            yield None
+            return
+        async with self.pausing(inode) as retake:
+            yield retake
+
+    async def _restore_if_connected(
+        self, inode: Inode, share: SharedOpen, reopen: Opener, retake: Retake | None
+    ) -> None:
+        with suppress(ConnectionLost):  # then it is for whoever uses it next
+            await self._restore(inode, share, reopen, retake)
 
     async def _restore(self, inode: Inode, share: SharedOpen, reopen: Opener, retake: Retake | None) -> None:
         old = share.file
@@ -318,12 +363,45 @@ class OpenTable:
             with new.kept():
                 if retake is not None:
                     await retake(old, new)
+        except ConnectionLost:
+            share.keep()
+            raise
         except (SmbfuseError, OSError) as exc:
             log.warning("%s is lost to those who have it open: %s", old.path, exc)
             share.lose("the file could not be opened again after it had to be closed")
         else:
             share.replace(new)
             self.entered(inode, share)
+
+    # --- lost connections
+
+    def disconnected(self) -> None:
+        """All FIDs are gone, and what the server has promised with them. Idle ones are not missed."""
+        for inode, opens in list(self._opens.items()):
+            inode.pages_hold = False
+            for share in opens.shared[:]:
+                share.file.oplock, share.file.breaking, share.renewable = OPLOCK_NONE, None, False
+                if share in self._idle:
+                    self._remove(inode, share)
+
+    async def revive(self, inode: Inode) -> None:
+        """Open anew what programs have open of this file and is gone. ConnectionLost if there is no connection."""
+        if any(share.file.gone and not share.lost for share in self.shares(inode)):
+            await self.apart(partial(self._revive, inode))
+
+    async def _revive_share(self, inode: Inode, share: SharedOpen) -> None:
+        await self.apart(partial(self._revive, inode))
+        if share not in self.shares(inode):
+            share.lose("closed")
+
+    async def _revive(self, inode: Inode) -> None:
+        async with self._alone(inode) as opens:
+            gone = [share for share in opens.shared if share.file.gone and not share.lost]
+            if not gone or self.reopener is None:
+                return
+            async with self._paused(inode) as retake:
+                for share in gone:
+                    await self._restore(inode, share, self.reopener(inode), retake)
 
     def _drop_empty(self, inode: Inode, opens: _FileOpens) -> None:
         if not opens.shared and not opens.waiting:

@@ -60,17 +60,17 @@ REACTIONS: Final = {
 
 def keeps_reads(file: OpenFile) -> bool:
     """Whether data that were read by this FID may be kept."""
-    return file.oplock != OPLOCK_NONE and file.breaking != OPLOCK_NONE
+    return file.oplock != OPLOCK_NONE and file.breaking != OPLOCK_NONE and not file.gone
 
 
 def keeps_writes(file: OpenFile) -> bool:
     """Whether data that are written by this FID may wait."""
-    return file.oplock in (OPLOCK_EXCLUSIVE, OPLOCK_BATCH) and file.breaking is None
+    return file.oplock in (OPLOCK_EXCLUSIVE, OPLOCK_BATCH) and file.breaking is None and not file.gone
 
 
 def keeps_fid(file: OpenFile) -> bool:
     """Whether the FID may stay open when no program has the file open any more."""
-    return file.oplock == OPLOCK_BATCH and file.breaking is None and not file.closed
+    return file.oplock == OPLOCK_BATCH and file.breaking is None and not file.gone
 
 
 Task = Callable[["Inode"], Awaitable[None]]

@@ -97,19 +97,26 @@ class ServerLocks(abc.ABC):
     def _tell_lost(self) -> None:
         log.warning("%s: another machine has taken a lock while ours was being changed", self.file.path)
 
-    async def move(self, new: OpenFile) -> None:
-        """Let another FID of the file hold the locks. Never raises: what is lost is logged."""
+    async def move(self, new: OpenFile, wanted: Ranges) -> None:
+        """Let another FID of the file hold the locks. Never raises: what is lost is logged.
+
+        `wanted` is what is to be held, for the case that the old FID is gone.
+        """
         before, old, self.file = self.held.copy(), self.file, new
         try:
-            await self._carry_over(old, new)
+            if old.gone:
+                before = wanted
+                await self.retake(new, wanted)
+            else:
+                await self._carry_over(old, new)
         except SmbfuseError as exc:
             log.debug("moving locks: %s", exc)
         if self.held != before:
             self._tell_lost()
 
-    async def retake(self, new: OpenFile) -> None:
-        """Hold the same by `new`: the FID that held it is gone, and the locks with it. StatusError if it cannot be."""
-        wanted, self.file = self.held.copy(), new
+    async def retake(self, new: OpenFile, wanted: Ranges) -> None:
+        """Hold `wanted` by `new`: the FID that held it is gone, and the locks with it. StatusError if it cannot be."""
+        self.file = new
         self._forget()
         if not await self._reach(wanted, Wait(PATIENCE)):
             self._tell_lost()

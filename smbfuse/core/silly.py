@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from smbfuse.errors import StatusError
+from smbfuse.ntstatus import STATUS_OBJECT_NAME_NOT_FOUND
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -136,6 +137,11 @@ class Silly:
                 raise
             log.debug("%s is deleted when it was closed: %s", hidden.name, exc)
 
+    def disconnected(self) -> None:
+        """All FIDs are gone: what was to be deleted at the last close is, unless the server had no time for it."""
+        for hidden in self._names.values():
+            hidden.doomed = False
+
     async def closed(self, inode: Inode) -> None:
         """Nobody here uses the file any more. StatusError if it cannot be deleted."""
         if inode in self._by_inode:
@@ -147,7 +153,11 @@ class Silly:
             path = self._path(hidden.directory, hidden.name)
             self._drop(hidden)
             if not hidden.doomed:
-                await self._backend.unlink(path)
+                try:
+                    await self._backend.unlink(path)
+                except StatusError as exc:
+                    if exc.status != STATUS_OBJECT_NAME_NOT_FOUND:
+                        raise
 
     async def end(self) -> None:
         """At the end of the mount, when all FIDs are closed: leave nothing behind that we can take away."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from smbfuse.core.acls import PosixAcls
@@ -86,6 +87,12 @@ async def enable(tree: Tree) -> int:
     return used
 
 
+async def _enable_again(capabilities: int, tree: Tree) -> None:
+    """The same extensions on the next connection. NotSupported if they are not there any more."""
+    if capabilities & ~(await enable(tree) if tree.session.unix else 0):
+        raise NotSupported(f"{tree.session.settings.host} has not the same UNIX extensions any more; mount again")
+
+
 class UnixPages:
     """A listing with UNIX attributes."""
 
@@ -122,7 +129,7 @@ class UnixBackend(NtBackend):
         return (await self.stat(path)).nlink
 
     async def stat_open(self, file: OpenFile) -> Attributes:
-        return from_unix(await self.tree.query_file(file.fid, FileUnixBasic))
+        return from_unix(await self.tree.query_file(file, FileUnixBasic))
 
     async def file_id(self, file: OpenFile) -> int:
         return (await self.stat_open(file)).file_id
@@ -146,8 +153,7 @@ class UnixBackend(NtBackend):
     async def open(
         self, path: ServerPath, read: bool, write: bool, oplock: int = OPLOCK_NONE
     ) -> tuple[OpenFile, Attributes]:
-        answer = await self.tree.posix_open(path, _open_flags(read, write), oplock=oplock)
-        file = self.tree.opened(answer.fid, path, answer.oplock_flags)
+        file, answer = await self.tree.posix_open(path, _open_flags(read, write), oplock=oplock)
         with file.kept():
             return file, _attributes(answer)
 
@@ -155,8 +161,7 @@ class UnixBackend(NtBackend):
         flags = _open_flags(read, write) | SMB_O_CREAT
         flags |= SMB_O_EXCL if new.exclusive else 0
         flags |= SMB_O_TRUNC if new.truncate else 0
-        answer = await self.tree.posix_open(path, flags, new.permissions, new.oplock)
-        file = self.tree.opened(answer.fid, path, answer.oplock_flags)
+        file, answer = await self.tree.posix_open(path, flags, new.permissions, new.oplock)
         with file.kept():
             attrs = _attributes(answer)
             attrs.new = answer.create_action == FILE_CREATED
@@ -218,7 +223,7 @@ class UnixBackend(NtBackend):
 
     async def make_directory(self, path: ServerPath, permissions: int, owner: Owner = ANYBODY) -> Attributes | None:
         # Just these two bits are "make a directory" for smbd 4.17, and fail where the name is taken.
-        answer = await self.tree.posix_open(path, SMB_O_CREAT | SMB_O_DIRECTORY, permissions)
+        answer = await self.tree.posix_make_directory(path, SMB_O_CREAT | SMB_O_DIRECTORY, permissions)
         basic = answer.basic()
         if basic is None:
             return None
@@ -295,9 +300,13 @@ def _open_flags(read: bool, write: bool) -> int:
 
 
 async def choose_backend(tree: Tree) -> NtBackend:
-    """The backend that fits the server and the options. NotSupported if the user insists on what is not there."""
+    """The backend that fits the server and the options. NotSupported if the user insists on what is not there.
+
+    A connection that takes this one's place later has to have the same.
+    """
     wanted = tree.session.settings.unix_extensions
     if tree.session.unix and (capabilities := await enable(tree)):
+        tree.preparations.append(partial(_enable_again, capabilities))
         return UnixBackend(tree, capabilities)
     if wanted:
         raise NotSupported(f"{tree.session.settings.host} has no UNIX extensions; mount without the option unix")

@@ -16,9 +16,10 @@ import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
-from smbfuse.core.attrs import Attributes, OwnerPolicy, Stat
+from smbfuse.core.attrs import Attributes, OwnerPolicy, Stat, alike
 from smbfuse.core.backend import Backend, Change, Space, server_path
 from smbfuse.core.changes import applied
 from smbfuse.core.echoes import Echoes
@@ -134,6 +135,8 @@ class Vfs:
         self.echoes = Echoes(clock)
         self._prefix = [part for part in mount.prefix.split("/") if part]
         self._settler = settler
+        self.opens.reopener = self._reopener
+        self.opens.apart = partial(settler.run, grace=0)
 
     # --- common ground
 
@@ -200,16 +203,19 @@ class Vfs:
         """How to get a FID of this file. What the answer tells of the file is what counts from then on."""
 
         async def opener(read: bool, write: bool) -> OpenFile:
-            oplock = self.oplock_for(inode)
-            async with self._reached(inode) as path:
-                version = inode.version
-                file, attrs = await self.backend.open(path, read, write, oplock)
-            with file.kept():
-                if inode.version == version:
-                    await self._compare(inode, attrs)
-            return file
+            return (await self._open_file(inode, read, write))[0]
 
         return opener
+
+    async def _open_file(self, inode: Inode, read: bool, write: bool) -> tuple[OpenFile, Attributes]:
+        oplock = self.oplock_for(inode)
+        async with self._reached(inode) as path:
+            version = inode.version
+            file, attrs = await self.backend.open(path, read, write, oplock)
+        with file.kept():
+            if inode.version == version:
+                await self._compare(inode, attrs)
+        return file, attrs
 
     @asynccontextmanager
     async def _reached(self, inode: Inode) -> AsyncIterator[ServerPath]:
@@ -244,13 +250,14 @@ class Vfs:
 
     def _reopener(self, inode: Inode) -> Opener:
         """How to get one again, of the same file. OSError(ESTALE) if another stands there."""
-        opener = self.opener(inode)
 
         async def reopener(read: bool, write: bool) -> OpenFile:
-            file = await opener(read, write)
+            known = inode.attrs
+            file, attrs = await self._open_file(inode, read, write)
             with file.kept():
                 found = await self.backend.file_id(file) if inode.file_id > ROOT else 0
-                if found not in (0, inode.file_id):
+                another = found != inode.file_id if found else known is not None and not alike(known, attrs)
+                if another:
                     raise OSError(errno.ESTALE, "another file has taken the name")
             return file
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import Final
 
 import pyfuse3
 import trio
 
 from smbfuse.core.kernel import Kernel
+
+MAX_THREADS: Final = 40
 
 
 class KernelNotices(Kernel):
@@ -41,10 +45,17 @@ def _name(directory: int, name: bytes) -> None:
         pyfuse3.invalidate_entry(pyfuse3.InodeT(directory), pyfuse3.FileNameT(name))
 
 
+@functools.cache
+def _threads() -> trio.CapacityLimiter:
+    """Of their own: threads that wait for requests which wait for a lost connection must not keep it from coming back,
+    since a thread looks up the server's name."""
+    return trio.CapacityLimiter(MAX_THREADS)
+
+
 async def _told(*notices: Callable[[], None]) -> None:
     """In one thread, one after the other."""
     if notices:
-        await trio.to_thread.run_sync(partial(_one_by_one, notices), abandon_on_cancel=True)
+        await trio.to_thread.run_sync(partial(_one_by_one, notices), abandon_on_cancel=True, limiter=_threads())
 
 
 def _one_by_one(notices: Iterable[Callable[[], None]]) -> None:

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Final
 import pyfuse3
 import trio
 
-from smbfuse.client.session import Session, open_session
+from smbfuse.client.reconnect import Keeper
+from smbfuse.client.session import open_session
 from smbfuse.client.tree import Tree, connect_tree
 from smbfuse.core.filesystem import FileSystem
 from smbfuse.core.settle import Settler
 from smbfuse.core.symlinks import with_mfsymlinks
 from smbfuse.core.unix import choose_backend
-from smbfuse.errors import ConnectionLost, MountError, SmbfuseError
+from smbfuse.errors import MountError, SmbfuseError
 from smbfuse.fuse import extra, native
 from smbfuse.fuse.interrupts import Interrupts
 from smbfuse.fuse.notify import KernelNotices
@@ -58,16 +59,13 @@ async def serve(server: ServerSettings, mount: MountSettings, ready: Callable[[]
     failure: SmbfuseError | None = None
     async with trio.open_nursery() as nursery:
         try:
-            session = await open_session(server, nursery)
-            tree = await connect_tree(session, server.share)
+            tree = await connect_tree(await open_session(server, nursery), server.share)
             mount = replace(mount, read_only=mount.read_only or tree.read_only)
             files = await _file_system(tree, mount, nursery)
-            session.connection.on_lost = _tell_lost  # until here it is the caller who is told, by an exception
-            try:
-                await _mounted(Operations(files, interrupts), mount, ready)
-            finally:
-                session.connection.on_lost = None  # from here on we end it ourselves
-            await _say_goodbye(files, tree, session)
+            keeper = Keeper(tree, nursery)  # until here it is the caller who is told of a loss, by an exception
+            nursery.start_soon(keeper.run)
+            await _mounted(Operations(files, interrupts), mount, ready)
+            await _say_goodbye(files, tree, keeper)
         except SmbfuseError as exc:
             failure = exc
         nursery.cancel_scope.cancel()
@@ -91,11 +89,8 @@ async def _file_system(tree: Tree, mount: MountSettings, nursery: trio.Nursery) 
     await files.check_root()
     await files.find_acls()
     files.watch.start()
+    tree.on_revived.append(files.watch.start)
     return files
-
-
-def _tell_lost(why: ConnectionLost) -> None:
-    log.warning("%s; unmount and mount again to go on", why)
 
 
 async def _mounted(operations: Operations, mount: MountSettings, ready: Callable[[], None]) -> None:
@@ -151,15 +146,20 @@ async def _end_on_signals(scope: trio.CancelScope) -> None:
             pyfuse3.terminate()
 
 
-async def _say_goodbye(files: FileSystem, tree: Tree, session: Session) -> None:
-    """Close, disconnect, log off; a server that does not answer any more is not waited for."""
+async def _say_goodbye(files: FileSystem, tree: Tree, keeper: Keeper) -> None:
+    """Close, disconnect, log off; a server that does not answer any more is not waited for.
+
+    One that is away may still come back for what was not written yet, within the time.
+    """
     with trio.move_on_after(GOODBYE_TIMEOUT):
         try:
             await files.close_all()
+            keeper.end()
             await tree.disconnect()
-            await session.log_off()
+            await tree.session.log_off()
         except SmbfuseError as exc:
             log.debug("goodbye: %s", exc)
+    keeper.end()
 
 
 def _options(mount: MountSettings) -> set[str]:

@@ -43,6 +43,8 @@ CHOICES = [
     ("actimeo=0.5,,", {"actimeo": 0.5}),
     ("rsize=512,wsize=16777216", {"rsize": 512, "wsize": 16 << 20}),
     ("echo_interval=60,request_timeout=40", {"echo_interval": 60.0, "request_timeout": 40.0}),
+    ("hard", {"hard": True}),
+    ("hard,soft,retrans=0,reconnect_timeout=90", {"hard": False, "retrans": 0, "reconnect_timeout": 90.0}),
     ("prefixpath=a/b,unc=//a/b", {"prefixpath": "a/b", "unc": "//a/b"}),
     ("fsname=x=y", {"fsname": "x=y"}),
     ("nofail,debug", {"nofail": True, "debug": True}),

@@ -38,6 +38,7 @@ async def connected(server: FakeServer, nursery: trio.Nursery, **changes: Any) -
         pid=0x1_2345,
         timeout=chosen.request_timeout,
         echo_interval=chosen.echo_interval,
+        patient=chosen.hard,
     )
     await nursery.start(connection.run)
     return Session(connection, chosen)

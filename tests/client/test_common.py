@@ -237,10 +237,8 @@ async def test_questions_by_path_and_by_fid_agree(scratch: Scratch) -> None:
     scratch.put("file", content=b"12345")
     file = await opened(scratch.tree, scratch.path("file").text)
     for level in (FileAllInfo, FileStandardInfo, FileInternalInfo, FileBasicInfo):
-        assert await scratch.tree.query_path(scratch.path("file"), level) == await scratch.tree.query_file(
-            file.fid, level
-        )
-    standard = await scratch.tree.query_file(file.fid, FileStandardInfo)
+        assert await scratch.tree.query_path(scratch.path("file"), level) == await scratch.tree.query_file(file, level)
+    standard = await scratch.tree.query_file(file, FileStandardInfo)
     assert (standard.end_of_file, standard.number_of_links, standard.directory) == (5, 1, 0)
     await file.close()
 
@@ -273,8 +271,8 @@ async def test_times_and_attributes_can_be_set(scratch: Scratch) -> None:
 async def test_size_can_be_set(scratch: Scratch) -> None:
     scratch.put("file", content=b"0123456789")
     file = await opened(scratch.tree, scratch.path("file").text)
-    await scratch.tree.set_file(file.fid, FileEndOfFileInfo(end_of_file=4))
-    await scratch.tree.set_file(file.fid, FileEndOfFileInfo(end_of_file=6))
+    await scratch.tree.set_file(file, FileEndOfFileInfo(end_of_file=4))
+    await scratch.tree.set_file(file, FileEndOfFileInfo(end_of_file=6))
     assert bytes(await file.read(0, 100)) == b"0123\0\0"
     await file.close()
 
@@ -325,7 +323,7 @@ async def test_deleted_with_the_last_close(scratch: Scratch, how: str) -> None:
         scratch.path("file"), access=READ_WRITE | DELETE, disposition=FILE_CREATE, options=options
     )
     if how == "disposition":
-        await scratch.tree.set_file(file.fid, FileDispositionInfo(delete_pending=1))
+        await scratch.tree.set_file(file, FileDispositionInfo(delete_pending=1))
     await file.close()
     asking = scratch.tree.query_path(scratch.path("file"), FileBasicInfo)
     assert await status_of(asking) == nt.STATUS_OBJECT_NAME_NOT_FOUND

@@ -31,8 +31,8 @@ async def _data(tree: Tree) -> None:
     await file.read(0, 1000)
     await file.write(3, b"data")
     await file.flush()
-    await tree.set_file(file.fid, FileEndOfFileInfo(end_of_file=3))
-    await tree.query_file(file.fid, FileAllInfo)
+    await tree.set_file(file, FileEndOfFileInfo(end_of_file=3))
+    await tree.query_file(file, FileAllInfo)
     await file.close()
 
 

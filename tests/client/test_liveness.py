@@ -169,7 +169,7 @@ async def test_break_of_an_unknown_file_is_kept_in_bounds(nursery: trio.Nursery)
     for fid in range(1000, 2000):
         await server.last.break_oplock(fid)
     await ask(tree)
-    assert len(tree._early_breaks) <= 50
+    assert len(tree.at.early_breaks) <= 50
     assert server.last.acknowledged == []
 
 

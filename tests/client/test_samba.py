@@ -109,7 +109,7 @@ async def test_signed_work(make_smbd: MakeSmbd, root: Path, nursery: trio.Nurser
     # 20 KiB and more go in a first part and secondaries
     feas = FeaList(feas=tuple(Fea(name=f"user{index}", value=bytes([index]) * 800) for index in range(40)))
     with pytest.raises(StatusError):  # more than the disk takes, but it has to be said by a signed answer
-        await tree.set_file(file.fid, feas, level=SMB_INFO_SET_EAS)
+        await tree.set_file(file, feas, level=SMB_INFO_SET_EAS)
     for _ in range(20):
         with trio.move_on_after(0):
             await file.read(0, 60_000)
@@ -161,7 +161,7 @@ async def test_beyond_four_gib(samba: Smbd, nursery: trio.Nursery) -> None:
             await file.write(base, data)
             written[base] = data
             assert bytes(await file.read(base, len(data))) == data
-        info = await tree.query_file(file.fid, FileStandardInfo)
+        info = await tree.query_file(file, FileStandardInfo)
         last = max(written)
         assert info.end_of_file == last + len(written[last])
         assert bytes(await file.read(last + 100, 1_000_000)) == written[last][100:]

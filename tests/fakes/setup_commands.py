@@ -6,6 +6,7 @@ from smbfuse import ntstatus as nt
 from smbfuse.proto.signing import Signer
 from smbfuse.wire.codec import Body
 from smbfuse.wire.const import (
+    CAP_EXTENDED_SECURITY,
     NEGOTIATE_SECURITY_SIGNATURES_ENABLED,
     SMB_SETUP_GUEST,
     TREE_CONNECT_ANDX_EXTENDED_RESPONSE,
@@ -18,6 +19,7 @@ from smbfuse.wire.setup import (
     LogoffAndXRequest,
     LogoffAndXResponse,
     NegotiateExtendedResponse,
+    NegotiateNonExtendedResponse,
     NegotiateRefusal,
     NegotiateRequest,
     SessionSetupExtendedRequest,
@@ -27,7 +29,9 @@ from smbfuse.wire.setup import (
     TreeConnectResponse,
     TreeDisconnectRequest,
 )
+from tests.fakes.auth import Step
 from tests.fakes.context import Context
+from tests.fakes.offer import Offer
 from tests.fakes.volume import Refusal, now
 
 
@@ -35,6 +39,16 @@ def negotiate(context: Context, request: NegotiateRequest) -> Body:
     if "NT LM 0.12" not in request.dialects:
         return NegotiateRefusal(dialect_index=NO_DIALECT)
     offer = context.connection.server.offer
+    if not offer.capabilities & CAP_EXTENDED_SECURITY:
+        return NegotiateNonExtendedResponse(
+            dialect_index=request.dialects.index("NT LM 0.12"),
+            security_mode=offer.security_mode,
+            max_mpx_count=offer.max_mpx_count,
+            max_buffer_size=offer.max_buffer_size,
+            capabilities=offer.capabilities,
+            system_time=now(),
+            challenge=bytes(8),
+        )
     return NegotiateExtendedResponse(
         dialect_index=request.dialects.index("NT LM 0.12"),
         security_mode=offer.security_mode,
@@ -57,11 +71,18 @@ def session_setup(context: Context, request: SessionSetupExtendedRequest) -> Bod
     offer = connection.server.offer
     if not step.done:
         context.reply.status = nt.STATUS_MORE_PROCESSING_REQUIRED
-    elif step.session_key is not None and offer.security_mode & NEGOTIATE_SECURITY_SIGNATURES_ENABLED:
+        return _setup_answer(offer, step, done=False)
+    connection.acceptor = None  # a session may be renewed
+    signs = offer.security_mode & NEGOTIATE_SECURITY_SIGNATURES_ENABLED
+    if step.session_key is not None and signs and connection.signer is None:
         connection.signer = Signer(step.session_key, next_number=2)
         context.exchange.number = 1
+    return _setup_answer(offer, step, done=True)
+
+
+def _setup_answer(offer: Offer, step: Step, *, done: bool) -> Body:
     return SessionSetupExtendedResponse(
-        action=SMB_SETUP_GUEST if offer.guest and step.done else 0,
+        action=SMB_SETUP_GUEST if offer.guest and done else 0,
         security_blob=step.token,
         native_os=offer.native_os,
         native_lan_man="fake",

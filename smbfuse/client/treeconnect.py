@@ -1,0 +1,102 @@
+"""What lives and dies with one connection to a share: session, TID, FIDs. [MS-CIFS] 3.2.1.4, 3.2.1.5.
+
+A FID means nothing on the next connection, and may be another file's there. So it is used on the tree connect that it
+came from and nowhere else, and who holds one can see by that whether it still stands for anything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smbfuse.client.sizes import TransferSizes
+from smbfuse.errors import ConnectionLost
+from smbfuse.wire.const import BREAK_TO_LEVEL_II, OPLOCK_LEVEL_II, OPLOCK_NONE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smbfuse.client.openfile import OpenFile
+    from smbfuse.client.session import Session
+    from smbfuse.proto.events import OplockBreak, Response
+    from smbfuse.wire.codec import Body
+
+
+class TreeConnect:
+    """A share that a session is connected to."""
+
+    def __init__(self, session: Session, tid: int) -> None:
+        self.session = session
+        self.tid = tid
+        self.sizes = TransferSizes.of(session.limits, session.settings)
+        self.opens: dict[int, OpenFile] = {}
+        self.early_breaks: dict[int, int] = {}
+        session.connection.on_oplock_break = self._broken
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is gone, and all FIDs with it."""
+        return self.session.connection.lost is not None
+
+    def lose(self, why: str) -> None:
+        """Give the connection up."""
+        self.session.connection.fail(ConnectionLost(why))
+
+    async def request(
+        self,
+        *bodies: Body,
+        flags2: int = 0,
+        rest: tuple[Body, ...] = (),
+        timeout: float | None = None,
+        urgent: bool = False,
+        surely: bool = False,
+        on_late: Callable[[Response], None] | None = None,
+        on_sent: Callable[[Callable[[], None]], None] | None = None,
+    ) -> Response:
+        """A request on this tree connect, whose answer has it for its owner; see Connection.request."""
+
+        def late(response: Response) -> None:
+            response.owner = self
+            if on_late is not None:
+                on_late(response)
+
+        response = await self.session.connection.request(
+            *bodies,
+            tid=self.tid,
+            uid=self.session.uid,
+            flags2=flags2,
+            rest=rest,
+            timeout=timeout,
+            urgent=urgent,
+            surely=surely,
+            on_late=late,
+            on_sent=on_sent,
+        )
+        response.owner = self
+        return response
+
+    # --- FIDs
+
+    def opened(self, file: OpenFile) -> None:
+        """Keep account of a FID that the server has just given out."""
+        self.opens[file.fid] = file
+        level = self.early_breaks.pop(file.fid, None)
+        if level is not None:
+            file.broken(level)
+
+    def closed(self, file: OpenFile) -> None:
+        """Its FID is closed, or about to be."""
+        self.opens.pop(file.fid, None)
+
+    def _broken(self, event: OplockBreak) -> None:
+        """The server takes an oplock back, perhaps before the answer to the open that got the oplock is here.
+
+        Of a FID that we have just closed the break crosses with the close, which answers it.
+        """
+        if event.tid != self.tid:
+            return
+        level = OPLOCK_LEVEL_II if event.level == BREAK_TO_LEVEL_II else OPLOCK_NONE
+        file = self.opens.get(event.fid)
+        if file is not None:
+            file.broken(level)
+        elif len(self.early_breaks) < self.session.limits.max_mpx_count:
+            self.early_breaks[event.fid] = level
