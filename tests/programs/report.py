@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.bench.report import machine
 from tests.programs.judge import Judgement, Result
+from tests.support.machine import machine
 
 COLUMNS = (
     "program",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -348,20 +349,34 @@ class Smbd:
     def _client_configuration(self) -> Path:
         return self.directory / "client.conf"
 
-    def smbclient(self, commands: str, share: str | None = None, user: User | None = None) -> str:
+    def smbclient(
+        self, commands: str, share: str | None = None, user: User | None = None, *, port: int | None = None
+    ) -> str:
         """Run smbclient's `commands` (separated by ;) over SMB1, and return what it printed.
 
-        Raises SmbclientError where smbclient's exit status tells of a failure (of `mkdir`, for one, it does not).
+        `port` is that of a proxy in front of us. Raises SmbclientError where smbclient's exit status tells of a failure
+        (of `mkdir`, for one, it does not).
         """
-        return self._run_client([self.unc(share), "-c", commands], user)
+        return self._run_client([self.unc(share), "-c", commands], user, port)
+
+    def requests(self) -> int:
+        """How many messages clients have sent so far, by smbd's own account, which may be a second late.
+
+        For servers with the option `smbd profiling level`.
+        """
+        output = _run("smbstatus", "-s", str(self.configuration), "--profile")
+        found = re.search(r"^request_count:\s*(\d+)$", output, re.MULTILINE)
+        if found is None:
+            raise RuntimeError(f"no count of requests in what smbstatus says:\n{output}")
+        return int(found[1])
 
     def list_shares(self, user: User | None = None) -> list[str]:
         """Names of the shares that the server lists, disks only."""
         lines = self._run_client(["-g", "-L", f"//{self.address}"], user).splitlines()
         return [line.split("|")[1] for line in lines if line.startswith("Disk|")]
 
-    def _run_client(self, arguments: list[str], user: User | None) -> str:
-        common = ["-s", str(self._client_configuration), "-p", str(self.port), "-m", "NT1"]
+    def _run_client(self, arguments: list[str], user: User | None, port: int | None = None) -> str:
+        common = ["-s", str(self._client_configuration), "-p", str(port or self.port), "-m", "NT1"]
         who = ["-A", str(self.credentials(user))]
         done = subprocess.run(
             ["smbclient", *common, *who, *arguments],
@@ -393,8 +408,8 @@ def _program(name: str) -> str:
     return found
 
 
-def _run(program: str, *arguments: str, text: str = "") -> None:
-    """Run one of Samba's tools, with `text` for its input. Raises RuntimeError with its output where it fails."""
+def _run(program: str, *arguments: str, text: str = "") -> str:
+    """The output of one of Samba's tools, with `text` for its input. Raises RuntimeError with it where that fails."""
     done = subprocess.run(
         [_program(program), *arguments],
         input=text,
@@ -407,6 +422,7 @@ def _run(program: str, *arguments: str, text: str = "") -> None:
     )
     if done.returncode:
         raise RuntimeError(f"{program} ended with status {done.returncode}:\n{done.stdout}")
+    return done.stdout
 
 
 def _clock(ahead: float) -> list[str]:

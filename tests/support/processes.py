@@ -59,6 +59,12 @@ def processes() -> Iterator[Process]:
             yield process
 
 
+def cpu_seconds(pid: int) -> float:
+    """Processors' time that a process has used, its ended children's left out."""
+    rest = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    return (int(rest[11]) + int(rest[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def wait_gone(pids: Iterable[int], timeout: float) -> set[int]:
     """Wait until these processes have ended; the result is those that have not after `timeout` seconds."""
     deadline = time.monotonic() + timeout
