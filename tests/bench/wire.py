@@ -24,7 +24,6 @@ from tests.bench.stage import Endpoint, Stage
 from tests.support.relay import Relay
 
 ROUND_TRIPS: Final = 20
-AMOUNT: Final = 256 * MIB
 TIMEOUT: Final = 60.0
 
 
@@ -39,7 +38,7 @@ class Wire:
 def measure_wire(stage: Stage, link: Link) -> Wire:
     """Look at the link before anybody is measured over it."""
     found = round_trip(stage.endpoint(link))
-    return Wire(found, None if link.delay is None else relay_rate(link.delay))
+    return Wire(found, None if link.delay is None else relay_rate(link.delay, link.sizes.big))
 
 
 def round_trip(endpoint: Endpoint) -> float:
@@ -64,25 +63,25 @@ def _ask(sock: socket.socket, answers: BinaryIO, body: Body) -> None:
         raise RuntimeError(f"the server hangs up on {type(body).__name__}")
 
 
-def relay_rate(delay: float) -> float:
+def relay_rate(delay: float, amount: int) -> float:
     """Bytes per second that a relay with this round trip passes on, between two processes that do nothing else."""
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
-        _sending(listener),
-        Relay(listener.getsockname(), delay=delay / 2) as relay,
+        _sending(listener, amount),
+        Relay(listener.getsockname()[1], delay=delay / 2) as relay,
     ):
-        return AMOUNT / timed(lambda: _take_all(relay.port), TIMEOUT)
+        return amount / timed(lambda: _take(relay.port, amount), TIMEOUT)
 
 
 @contextmanager
-def _sending(listener: socket.socket) -> Iterator[None]:
-    """A process that sends AMOUNT bytes to the first who connects."""
+def _sending(listener: socket.socket, amount: int) -> Iterator[None]:
+    """A process that sends `amount` bytes to the first who connects, in messages: the relay looks where they begin."""
     child = os.fork()
     if not child:
         try:
             with listener.accept()[0] as sock:
-                block = bytes(MIB)
-                for _ in range(AMOUNT // MIB):
+                block = transport_length(MIB - 4) + bytes(MIB - 4)
+                for _ in range(amount // MIB):
                     sock.sendall(block)
         finally:
             os._exit(0)
@@ -92,8 +91,8 @@ def _sending(listener: socket.socket) -> Iterator[None]:
         os.waitpid(child, 0)
 
 
-def _take_all(port: int) -> None:
-    buffer, left = bytearray(MIB), AMOUNT
+def _take(port: int, amount: int) -> None:
+    buffer, left = bytearray(MIB), amount
     with socket.create_connection(("127.0.0.1", port), TIMEOUT) as sock:
         while left and (count := sock.recv_into(buffer)):
             left -= count
