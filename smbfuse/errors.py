@@ -54,7 +54,11 @@ class ConnectionLost(SmbfuseError):
     """Whether the request had gone out: then the server may have done what it asks for."""
 
 
-class ConnectionRefused(ConnectionLost):
+class NotConnected(ConnectionLost):
+    """The same, and no other took its place within the time that there is for that."""
+
+
+class ConnectionRefused(NotConnected):
     """The same, and the server will not have us again: to wait does not help, somebody has to see to it."""
 
 

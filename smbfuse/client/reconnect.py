@@ -27,6 +27,7 @@ from smbfuse.errors import (
     AuthenticationError,
     ConnectionLost,
     ConnectionRefused,
+    NotConnected,
     NotSupported,
     SmbfuseError,
     StatusError,
@@ -98,10 +99,10 @@ class Keeper:
     # --- who waits
 
     async def up(self) -> TreeConnect:
-        """The tree connect of now. ConnectionLost, ConnectionRefused if there is none within the time."""
+        """The tree connect of now. NotConnected if there is none within the time."""
         while self._tree.at.lost:
             if self._ended:
-                raise ConnectionLost("the share is being unmounted")
+                raise NotConnected("the share is being unmounted")
             self._want()
             with trio.move_on_at(self._until):
                 await self._back.wait()
@@ -114,15 +115,15 @@ class Keeper:
 
         It may be what kills the server. So there is a limit, or a pause that grows.
         """
-        if not self._settings.hard and tries > self._settings.retrans:
+        if isinstance(lost, NotConnected) or (not self._settings.hard and tries > self._settings.retrans):
             raise lost
         if tries > 1:
             await trio.sleep(_pause(tries - 1))
 
-    def _failure(self) -> ConnectionLost:
+    def _failure(self) -> NotConnected:
         """Why there is no connection, to be raised: one's own for each task."""
         away = trio.current_time() - self._lost_at
-        kind = ConnectionRefused if _is_refusal(self._trouble) else ConnectionLost
+        kind = ConnectionRefused if _is_refusal(self._trouble) else NotConnected
         return kind(f"{self.name} has been away for {away:.0f} s: {self._trouble or self._why}")
 
     # --- the loss

@@ -108,10 +108,14 @@ _POSIX_OPLOCK_FLAGS: Final = {
 
 
 class ServerPath(NamedTuple):
-    """A path as the server has it. `snapshot`: an @GMT token is in it, which only Flags2 makes the server see."""
+    """A path as the server has it. `snapshot`: an @GMT token is in it, which only Flags2 makes the server see.
+
+    `file_id`: the server's number of the file that is meant, 0 where that is not known; it is not sent.
+    """
 
     text: str
     snapshot: bool = False
+    file_id: int = 0
 
     @property
     def flags2(self) -> int:
@@ -126,6 +130,7 @@ class Level(Protocol):
 
 
 L = TypeVar("L", bound="WireStruct")
+T = TypeVar("T")
 
 
 class Tree:
@@ -239,6 +244,37 @@ class Tree:
         if self.keeper is None:
             raise lost
         await self.keeper.try_again(lost, tries)
+
+    async def persist(
+        self, work: Callable[[], Awaitable[T]], between: Callable[[], Awaitable[None]] | None = None
+    ) -> T:
+        """Do `work`, which may be done twice or sees to that itself, again if its connection is lost.
+
+        `between` is for looking what became of it, if it was sent.
+        """
+        tries = 0
+        while True:
+            try:
+                return await work()
+            except ConnectionLost as exc:
+                tries += 1
+                await self.try_again(exc, tries)
+                if exc.sent and between is not None:
+                    await between()
+
+    async def do_once(self, change: Callable[[], Awaitable[object]], is_done: Callable[[], Awaitable[bool]]) -> None:
+        """Make a change of names that is not to be made twice: if its answer is lost, `is_done` looks for it."""
+        done = False
+
+        async def unless_done() -> None:
+            if not done:
+                await change()
+
+        async def look() -> None:
+            nonlocal done
+            done = await is_done()
+
+        await self.persist(unless_done, look)
 
     async def trans2(
         self,

@@ -123,11 +123,15 @@ class PosixAcls:
         except StatusError as exc:
             if exc.status != STATUS_ACCESS_DENIED:
                 raise
-        file, _ = await self.tree.create(path, access=FILE_READ_ATTRIBUTES, disposition=FILE_OPEN)
-        try:
-            return await self.tree.query_file(file, PosixAcl, max_data=MAX_DATA)
-        finally:
-            file.close_soon()
+
+        async def by_own() -> PosixAcl:
+            file, _ = await self.tree.create(path, access=FILE_READ_ATTRIBUTES, disposition=FILE_OPEN)
+            try:
+                return await self.tree.query_file(file, PosixAcl, max_data=MAX_DATA)
+            finally:
+                file.close_soon()
+
+        return await self.tree.persist(by_own)
 
     async def set_access(self, path: ServerPath, aces: Aces) -> None:
         """Replace the ACL. Without entries the server leaves what the three for owner, group and others said."""

@@ -7,8 +7,8 @@ Statuses come up as StatusError. Everything goes by path, so that it does not ma
 from __future__ import annotations
 
 import errno
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from smbfuse.client.nttransact import enumerate_snapshots, query_security, set_security
 from smbfuse.client.tree import MAX_DATA, ServerPath
@@ -59,10 +59,12 @@ from smbfuse.wire.trans2 import QueryPathParameters, SetPathParameters
 from smbfuse.wire.unixlevels import FileUnixInfo2, PosixWhoami
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Awaitable, Callable
 
     from smbfuse.client.openfile import OpenFile
     from smbfuse.core.backend import Backend
+
+T = TypeVar("T")
 
 MAX_VALUE: Final = 0x1_0000
 """Bytes of an extended attribute of Linux (XATTR_SIZE_MAX), and so of a stream that is to be seen as one."""
@@ -172,6 +174,9 @@ class Extras:
 
     async def stream(self, path: ServerPath, name: str) -> bytes | None:
         """What a stream holds; None: there is none of this name. OSError(E2BIG) where no xattr can hold it."""
+        return await self._tree.persist(partial(self._stream, path, name))
+
+    async def _stream(self, path: ServerPath, name: str) -> bytes | None:
         try:
             file, answer = await self._tree.create(
                 await self._stream_path(path, name), access=FILE_READ_DATA, disposition=FILE_OPEN
@@ -192,6 +197,9 @@ class Extras:
 
         Overwriting it by disposition might touch the file's attributes.
         """
+        await self._tree.persist(partial(self._set_stream, path, name, value))
+
+    async def _set_stream(self, path: ServerPath, name: str, value: bytes) -> None:
         access = FILE_READ_DATA | FILE_WRITE_DATA
         where = await self._stream_path(path, name)
         file, answer = await self._tree.create(where, access=access, disposition=FILE_OPEN_IF)
@@ -209,6 +217,15 @@ class Extras:
 
     async def remove_stream(self, path: ServerPath, name: str) -> bool:
         """Remove a stream; False: there is none of this name."""
+        asked = False
+
+        async def look() -> None:
+            nonlocal asked
+            asked = True  # then it may be gone by that, which is as well
+
+        return await self._tree.persist(partial(self._remove_stream, path, name), look) or asked
+
+    async def _remove_stream(self, path: ServerPath, name: str) -> bool:
         try:
             file, _ = await self._tree.create(
                 await self._stream_path(path, name),
@@ -234,24 +251,26 @@ class Extras:
 
     async def security(self, path: ServerPath, fields: int) -> bytes:
         """The self-relative security descriptor, as far as `fields` (OWNER_SECURITY_INFORMATION, ...) wants it."""
-        async with self._opened(path, READ_CONTROL | _rights(fields, _TO_READ)) as file:
-            return await query_security(file, fields)
+        rights = READ_CONTROL | _rights(fields, _TO_READ)
+        return await self._by_own(path, rights, lambda file: query_security(file, fields))
 
     async def set_security(self, path: ServerPath, fields: int, descriptor: bytes) -> None:
         """Change the parts named by `fields` to what the descriptor says of them."""
         if len(descriptor) < _DESCRIPTOR_HEADER:
             raise OSError(errno.EINVAL, "not a security descriptor")
-        async with self._opened(path, _rights(fields, _TO_WRITE)) as file:
-            await set_security(file, fields, descriptor)
+        await self._by_own(path, _rights(fields, _TO_WRITE), lambda file: set_security(file, fields, descriptor))
 
-    @asynccontextmanager
-    async def _opened(self, path: ServerPath, access: int) -> AsyncIterator[OpenFile]:
-        """A FID of a file or directory for one question."""
-        file, _ = await self._tree.create(path, access=access, disposition=FILE_OPEN)
-        try:
-            yield file
-        finally:
-            file.close_soon()
+    async def _by_own(self, path: ServerPath, access: int, work: Callable[[OpenFile], Awaitable[T]]) -> T:
+        """Do something, which may be done twice, by a FID of a file or directory that is opened for it."""
+
+        async def attempt() -> T:
+            file, _ = await self._tree.create(path, access=access, disposition=FILE_OPEN)
+            try:
+                return await work(file)
+            finally:
+                file.close_soon()
+
+        return await self._tree.persist(attempt)
 
     # --- facts
 
@@ -298,8 +317,7 @@ class Extras:
 
     async def snapshots(self, path: ServerPath) -> tuple[str, ...]:
         """@GMT tokens of the snapshots in which the file may be looked for."""
-        async with self._opened(path, FILE_READ_DATA) as file:
-            return await enumerate_snapshots(file)
+        return await self._by_own(path, FILE_READ_DATA, enumerate_snapshots)
 
 
 def _rights(fields: int, table: dict[int, int]) -> int:

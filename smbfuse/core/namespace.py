@@ -195,7 +195,7 @@ class NameCalls(Vfs):
             moved = True
         finally:
             if not moved:
-                await self.backend.make_directory(new, 0o777)
+                await self.backend.undo(partial(self.backend.make_directory, new, 0o777))
 
     # --- steps of these
 
@@ -205,7 +205,8 @@ class NameCalls(Vfs):
         self.check_writable(parent)
         if is_snapshot(name):
             raise OSError(errno.EROFS, "this name stands for a snapshot")
-        return parent, name, self.path(parent, name)
+        known = self.inodes.find(parent, name)
+        return parent, name, self.path(parent, name)._replace(file_id=0 if known is None else known.file_id)
 
     async def _change_names(
         self,

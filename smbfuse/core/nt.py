@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import errno
+import logging
 import secrets
+import stat
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from smbfuse.core.attrs import ANYBODY, Attributes, Owner, from_nt
 from smbfuse.core.backend import Change, Space, child, split
+from smbfuse.core.looking import Looking
 from smbfuse.core.names import WINDOWS_NAMES, NameStyle, acceptable
 from smbfuse.core.reparse import read_target
-from smbfuse.errors import StatusError
+from smbfuse.errors import ConnectionLost, StatusError
 from smbfuse.ntstatus import (
     STATUS_ACCESS_DENIED,
     STATUS_CANNOT_DELETE,
@@ -58,12 +62,16 @@ from smbfuse.wire.fslevels import FsFullSizeInfo, FsSizeInfo
 from smbfuse.wire.text import ns_to_filetime
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from smbfuse.client.openfile import OpenFile
     from smbfuse.client.search import Search
     from smbfuse.client.tree import ServerPath, Tree
     from smbfuse.core.acls import PosixAcls
     from smbfuse.core.backend import Creation, Pages
     from smbfuse.wire.codec import WireStruct
+
+log: Final = logging.getLogger(__name__)
 
 UNKNOWN_LEVEL: Final = frozenset(
     {
@@ -156,6 +164,8 @@ class NtBackend:
         self._path_rename = True
         """Whether FileRenameInformation by path is worth a try: Samba takes it, others want a FID."""
         self._internal_info = True
+        self._looking = Looking(self)
+        self._to_undo: list[Callable[[], Awaitable[object]]] = []
 
     # --- asking
 
@@ -226,6 +236,20 @@ class NtBackend:
         free = size.available_allocation_units
         return Space(unit, size.total_allocation_units, free, free, 0, 0)
 
+    # --- lost connections
+
+    async def undo(self, step: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await step()
+        except ConnectionLost as exc:
+            log.warning("a change is undone when the server is back: %s", exc)
+            self._to_undo.append(step)
+
+    async def catch_up(self) -> None:
+        steps, self._to_undo = self._to_undo, []
+        for step in steps:
+            await self.undo(step)
+
     # --- opening
 
     async def open(
@@ -242,23 +266,34 @@ class NtBackend:
 
     async def create(self, path: ServerPath, read: bool, write: bool, new: Creation) -> tuple[OpenFile, Attributes]:
         """Create, or open what is there. Truncating is a step of its own: FILE_OVERWRITE would drop attributes too."""
-        file, answer = await self.tree.create(
-            path,
-            access=access_mask(read, write),
-            disposition=FILE_CREATE if new.exclusive else FILE_OPEN_IF,
-            options=FILE_NON_DIRECTORY_FILE,
-            attributes=FILE_ATTRIBUTE_NORMAL if new.permissions & 0o200 else FILE_ATTRIBUTE_READONLY,
-            oplock=new.oplock,
-        )
-        made = answer.create_disposition == FILE_CREATED
-        with file.kept():
-            if new.truncate and not made and answer.end_of_file:
-                await self.tree.set_file(file, FileEndOfFileInfo(end_of_file=0))
-                answer.end_of_file = 0
-            told = answer.file_id if isinstance(answer, NtCreateAndXExtendedResponse) else 0  # smbd 4.17 leaves it out
-            attrs = from_nt(answer, answer.create_time, file_id=told or await self.file_id(file))
-            attrs.new = made
-            return file, attrs
+        made, since = False, self.now_ns()
+
+        async def attempt() -> tuple[OpenFile, Attributes]:
+            nonlocal made
+            disposition = FILE_OPEN if made else FILE_CREATE if new.exclusive else FILE_OPEN_IF
+            file, answer = await self.tree.create(
+                path,
+                access=access_mask(read, write),
+                disposition=disposition,
+                options=FILE_NON_DIRECTORY_FILE,
+                attributes=FILE_ATTRIBUTE_NORMAL if new.permissions & 0o200 else FILE_ATTRIBUTE_READONLY,
+                oplock=new.oplock,
+            )
+            made = made or answer.create_disposition == FILE_CREATED
+            with file.kept():
+                if new.truncate and not made and answer.end_of_file:
+                    await self.tree.set_file(file, FileEndOfFileInfo(end_of_file=0))
+                    answer.end_of_file = 0
+                told = answer.file_id if isinstance(answer, NtCreateAndXExtendedResponse) else 0  # smbd 4.17: not told
+                attrs = from_nt(answer, answer.create_time, file_id=told or await self.file_id(file))
+                attrs.new = made
+                return file, attrs
+
+        async def look() -> None:
+            nonlocal made
+            made = made or await self._looking.is_made(path, stat.S_IFREG, since)
+
+        return await self.tree.persist(attempt, look)
 
     async def file_id(self, file: OpenFile) -> int:
         if not self._internal_info or self.find_level:
@@ -291,11 +326,15 @@ class NtBackend:
         if file is not None:
             await self.tree.set_file(file, FileEndOfFileInfo(end_of_file=size))
             return
-        own, _ = await self.open(named(path), read=False, write=True)
-        try:
-            await self.tree.set_file(own, FileEndOfFileInfo(end_of_file=size))
-        finally:
-            own.close_soon()
+
+        async def by_own() -> None:
+            own, _ = await self.open(named(path), read=False, write=True)
+            try:
+                await self.tree.set_file(own, FileEndOfFileInfo(end_of_file=size))
+            finally:
+                own.close_soon()
+
+        await self.tree.persist(by_own)
 
     async def set_basic(self, path: ServerPath | None, file: OpenFile | None, info: FileBasicInfo) -> None:
         """By the FID of a file open for writing: a time set by path smbd replaces with its own when that FID is closed.
@@ -312,23 +351,35 @@ class NtBackend:
         except StatusError as exc:
             if exc.status not in UNKNOWN_LEVEL:
                 raise
-        own, _ = await self.tree.create(path, access=FILE_WRITE_ATTRIBUTES, disposition=FILE_OPEN)
-        try:
-            await self.tree.set_file(own, info)
-        finally:
-            own.close_soon()
+
+        async def by_own() -> None:
+            own, _ = await self.tree.create(path, access=FILE_WRITE_ATTRIBUTES, disposition=FILE_OPEN)
+            try:
+                await self.tree.set_file(own, info)
+            finally:
+                own.close_soon()
+
+        await self.tree.persist(by_own)
 
     async def make_directory(self, path: ServerPath, permissions: int, owner: Owner = ANYBODY) -> Attributes | None:
-        await self.tree.create_directory(path)
+        is_made = partial(self._looking.is_made, path, stat.S_IFDIR, self.now_ns())
+        await self.tree.do_once(partial(self.tree.create_directory, path), is_made)
         return None
 
     async def remove_directory(self, path: ServerPath) -> None:
-        await self.tree.delete_directory(path)
+        await self.tree.do_once(partial(self.tree.delete_directory, path), partial(self._looking.is_gone, path))
+
+    async def _delete(self, path: ServerPath) -> None:
+        await self.tree.do_once(partial(self.tree.delete, path), partial(self._looking.is_gone, path))
+
+    async def _rename(self, old: ServerPath, new: ServerPath) -> None:
+        """Where nothing has the new name."""
+        await self.tree.do_once(partial(self.tree.rename, old, new), partial(self._looking.is_renamed, old, new))
 
     async def unlink(self, path: ServerPath) -> None:
         """Delete a file, a read-only one too: for POSIX that is the directory's business."""
         try:
-            await self.tree.delete(path)
+            await self._delete(path)
         except StatusError as exc:
             if exc.status != STATUS_CANNOT_DELETE:
                 raise
@@ -338,11 +389,12 @@ class NtBackend:
         await self.set_basic(path, None, FileBasicInfo(ext_file_attributes=FILE_ATTRIBUTE_NORMAL))
         gone = False
         try:
-            await self.tree.delete(path)
+            await self._delete(path)
             gone = True
         finally:
             if not gone:
-                await self.set_basic(path, None, FileBasicInfo(ext_file_attributes=FILE_ATTRIBUTE_READONLY))
+                again = FileBasicInfo(ext_file_attributes=FILE_ATTRIBUTE_READONLY)
+                await self.undo(partial(self.set_basic, path, None, again))
 
     async def delete_when_closed(self, path: ServerPath) -> None:
         """Have the server delete a file that is in use at its last close, and let nobody see it until then.
@@ -350,13 +402,17 @@ class NtBackend:
         The attribute that hides it takes the read-only one's place, which would be in the way.
         """
         await self.set_basic(path, None, FileBasicInfo(ext_file_attributes=FILE_ATTRIBUTE_HIDDEN))
-        own, _ = await self.tree.create(
-            path,
-            access=DELETE,
-            disposition=FILE_OPEN,
-            options=FILE_NON_DIRECTORY_FILE | FILE_DELETE_ON_CLOSE,
-        )
-        await own.close()
+
+        async def mark() -> None:
+            own, _ = await self.tree.create(
+                path,
+                access=DELETE,
+                disposition=FILE_OPEN,
+                options=FILE_NON_DIRECTORY_FILE | FILE_DELETE_ON_CLOSE,
+            )
+            await own.close()
+
+        await self.tree.do_once(mark, partial(self._looking.is_gone, path))
 
     async def rename(self, old: ServerPath, new: ServerPath, replace: bool) -> None:
         """Rename; `replace` takes the place of a file that is there, at once and whole where the server can do that.
@@ -371,7 +427,7 @@ class NtBackend:
         if replace and within and await self._replace(old, name):
             return
         try:
-            await self.tree.rename(old, new)
+            await self._rename(old, new)
         except StatusError as exc:
             if exc.status != STATUS_OBJECT_NAME_COLLISION or not replace:
                 raise
@@ -380,14 +436,14 @@ class NtBackend:
     async def _take_place(self, old: ServerPath, new: ServerPath) -> None:
         """Replace from another directory, or a hidden file: by way of another name in the new directory."""
         new_dir, name = split(new, self.style)
-        between = child(new_dir, _unique_name(), self.style)
-        await self.tree.rename(old, between)
+        between = child(new_dir, _unique_name(), self.style)._replace(file_id=old.file_id)
+        await self._rename(old, between)
         done = False
         try:
             done = await self._replace(between, name) or await self._set_aside(between, new)
         finally:
             if not done:
-                await self.tree.rename(between, old)
+                await self.undo(partial(self._rename, between, old))
 
     async def _replace(self, old: ServerPath, name: str) -> bool:
         """Rename within the directory, over what is there; False if the server cannot do that (to this file).
@@ -396,10 +452,13 @@ class NtBackend:
         it does not.
         """
         info = FileRenameInformation(replace_if_exists=1, file_name=name)
+        new = child(split(old, self.style)[0], name, self.style)
+        is_renamed = partial(self._looking.is_renamed, old, new)
         known_level = not self._path_rename
         if self._path_rename:
             try:
-                await self.tree.set_path(old, info)
+                replace = partial(self.tree.set_path, old, info, once=True)
+                await self.tree.do_once(replace, is_renamed)
                 return True
             except StatusError as exc:
                 if exc.status == STATUS_NO_SUCH_FILE:
@@ -407,20 +466,26 @@ class NtBackend:
                 known_level = exc.status == STATUS_ACCESS_DENIED
                 if not known_level and exc.status not in UNKNOWN_LEVEL:
                     raise
-        replaced = await self._replace_by_fid(old, info)
+        replaced = await self._replace_by_fid(old, info, is_renamed)
         if not known_level:
             # Only now is it known that it was the level, not this name, for which STATUS_INVALID_PARAMETER stands too.
             self._path_rename = not replaced
         return replaced
 
-    async def _replace_by_fid(self, old: ServerPath, info: FileRenameInformation) -> bool:
+    async def _replace_by_fid(
+        self, old: ServerPath, info: FileRenameInformation, is_renamed: Callable[[], Awaitable[bool]]
+    ) -> bool:
         """The same by an open of its own; False also where there is none to be had, as of a symbolic link on smbd."""
-        try:
+
+        async def by_own() -> None:
             own, _ = await self.tree.create(old, access=DELETE | FILE_READ_ATTRIBUTES, disposition=FILE_OPEN)
             try:
                 await self.tree.set_file(own, info)
             finally:
                 own.close_soon()
+
+        try:
+            await self.tree.do_once(by_own, is_renamed)
         except StatusError as exc:
             if exc.status != STATUS_OBJECT_NAME_NOT_FOUND and exc.status not in UNKNOWN_LEVEL:
                 raise
@@ -429,30 +494,33 @@ class NtBackend:
 
     async def _set_aside(self, source: ServerPath, new: ServerPath) -> bool:
         """Replace in two steps, neither of which loses a file: what was there keeps living under another name."""
-        aside = child(split(new, self.style)[0], _unique_name(), self.style)
-        await self.tree.rename(new, aside)
+        aside = child(split(new, self.style)[0], _unique_name(), self.style)._replace(file_id=new.file_id)
+        await self._rename(new, aside)
         moved = False
         try:
-            await self.tree.rename(source, new)
+            await self._rename(source, new)
             moved = True
         finally:
             if not moved:
-                await self.tree.rename(aside, new)
+                await self.undo(partial(self._rename, aside, new))
         await self.unlink(aside)
         return True
 
     async def read_link(self, path: ServerPath) -> str:
-        own, _ = await self.tree.create(
-            path, access=FILE_READ_ATTRIBUTES, disposition=FILE_OPEN, options=FILE_OPEN_REPARSE_POINT
-        )
-        try:
-            return await read_target(own)
-        except StatusError as exc:
-            if exc.status != STATUS_NOT_A_REPARSE_POINT and exc.status not in UNKNOWN_LEVEL:
-                raise
-            raise OSError(errno.EINVAL, "not a symbolic link") from exc
-        finally:
-            own.close_soon()
+        async def by_own() -> str:
+            own, _ = await self.tree.create(
+                path, access=FILE_READ_ATTRIBUTES, disposition=FILE_OPEN, options=FILE_OPEN_REPARSE_POINT
+            )
+            try:
+                return await read_target(own)
+            except StatusError as exc:
+                if exc.status != STATUS_NOT_A_REPARSE_POINT and exc.status not in UNKNOWN_LEVEL:
+                    raise
+                raise OSError(errno.EINVAL, "not a symbolic link") from exc
+            finally:
+                own.close_soon()
+
+        return await self.tree.persist(by_own)
 
     async def make_symlink(self, path: ServerPath, target: str, owner: Owner = ANYBODY) -> None:
         raise OSError(errno.EPERM, "this server has no symbolic links")
@@ -461,7 +529,7 @@ class NtBackend:
         raise OSError(errno.EPERM, "this server has regular files only")
 
     async def link(self, old: ServerPath, new: ServerPath) -> None:
-        await self.tree.link(old, new)
+        await self.tree.do_once(partial(self.tree.link, old, new), partial(self._looking.is_linked, old, new))
 
 
 def named(path: ServerPath | None) -> ServerPath:

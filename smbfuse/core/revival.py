@@ -2,8 +2,8 @@
 
     at the loss     oplocks, FIDs and locks are gone: nothing is kept by their right any more. What is known of names
                     and attributes goes on answering for as long as it may.
-    at the return   what programs have open is opened again, the files with locks first; then kernel and cache forget
-                    what they know, since nobody told us of changes meanwhile.
+    at the return   what was left half done is undone; what programs have open is opened again, the files with locks
+                    first; then kernel and cache forget what they know, since nobody told us of changes meanwhile.
 
 Whoever uses an open file in between opens it again by himself (`SharedOpen.use`), so nothing waits for all of this.
 """
@@ -50,6 +50,7 @@ class Revival:
         self._settler.soon(self._open_again)
 
     async def _open_again(self) -> None:
+        await self._files.backend.catch_up()
         files = sorted(self._files.opens.inodes(), key=lambda inode: inode not in self._files.locked)
         places = trio.CapacityLimiter(AT_ONCE)
         async with trio.open_nursery() as nursery:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -92,7 +93,8 @@ class Silly:
                 done = True
             finally:
                 if not done:
-                    await self._backend.rename(self._path(hidden.directory, hidden.name), path, False)
+                    own = self._path(hidden.directory, hidden.name)
+                    await self._backend.undo(partial(self._backend.rename, own, path, False))
                     self._drop(hidden)
             if inode is not None and share() is None:
                 await self._finish(inode)  # closed while we were at it

@@ -13,6 +13,7 @@ import re
 import stat
 from collections import OrderedDict
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -22,7 +23,7 @@ from smbfuse.core.backend import Creation, child
 from smbfuse.core.names import as_text, to_kernel
 from smbfuse.core.nt import NtBackend
 from smbfuse.core.unix import UnixBackend
-from smbfuse.errors import StatusError
+from smbfuse.errors import ConnectionLost, StatusError
 
 if TYPE_CHECKING:
     from smbfuse.client.tree import ServerPath
@@ -98,11 +99,14 @@ class MfSymlinks(NtBackend):
         return attrs if target is None else replace(attrs, kind=stat.S_IFLNK, size=len(target), permissions=0o777)
 
     async def _read(self, path: ServerPath) -> bytes | None:
-        file, _ = await self.open(path, read=True, write=False)
-        try:
-            return decode(bytes(await file.read(0, SIZE + 1)))
-        finally:
-            file.close_soon()
+        async def by_own() -> bytes | None:
+            file, _ = await self.open(path, read=True, write=False)
+            try:
+                return decode(bytes(await file.read(0, SIZE + 1)))
+            finally:
+                file.close_soon()
+
+        return await self.tree.persist(by_own)
 
     async def read_link(self, path: ServerPath) -> str:
         target = await self._read(path) if _may_be(await super().stat(path)) else None
@@ -113,12 +117,23 @@ class MfSymlinks(NtBackend):
         file, _ = await self.create(path, False, True, Creation(permissions=0o644, exclusive=True, owner=owner))
         written = False
         try:
-            await file.write(0, content)
+            try:
+                await file.write(0, content)
+            except ConnectionLost:
+                await self.tree.persist(partial(self._fill, path, content))
             written = True
         finally:
             await file.close()
             if not written:
-                await self.unlink(path)
+                await self.undo(partial(self.unlink, path))
+
+    async def _fill(self, path: ServerPath, content: bytes) -> None:
+        """Write a link whose FID was lost before."""
+        file, _ = await self.open(path, read=False, write=True)
+        try:
+            await file.write(0, content)
+        finally:
+            await file.close()
 
 
 class UnixMfSymlinks(MfSymlinks, UnixBackend):

@@ -161,10 +161,20 @@ class UnixBackend(NtBackend):
         flags = _open_flags(read, write) | SMB_O_CREAT
         flags |= SMB_O_EXCL if new.exclusive else 0
         flags |= SMB_O_TRUNC if new.truncate else 0
-        file, answer = await self.tree.posix_open(path, flags, new.permissions, new.oplock)
+        made, since = False, self.now_ns()
+
+        async def attempt() -> tuple[OpenFile, PosixOpenResponse]:
+            asked = _open_flags(read, write) if made else flags
+            return await self.tree.posix_open(path, asked, new.permissions, new.oplock)
+
+        async def look() -> None:
+            nonlocal made
+            made = await self._looking.is_made(path, stat.S_IFREG, since)
+
+        file, answer = await self.tree.persist(attempt, look)
         with file.kept():
             attrs = _attributes(answer)
-            attrs.new = answer.create_action == FILE_CREATED
+            attrs.new = made or answer.create_action == FILE_CREATED
             if attrs.new:
                 await self._insist(path, attrs, new.permissions)
                 await self._give(path, attrs, new.owner)
@@ -223,21 +233,36 @@ class UnixBackend(NtBackend):
 
     async def make_directory(self, path: ServerPath, permissions: int, owner: Owner = ANYBODY) -> Attributes | None:
         # Just these two bits are "make a directory" for smbd 4.17, and fail where the name is taken.
-        answer = await self.tree.posix_make_directory(path, SMB_O_CREAT | SMB_O_DIRECTORY, permissions)
-        basic = answer.basic()
-        if basic is None:
+        made, since = False, self.now_ns()
+
+        async def attempt() -> Attributes | None:
+            if made:
+                return await self.stat(path)
+            answer = await self.tree.posix_make_directory(path, SMB_O_CREAT | SMB_O_DIRECTORY, permissions)
+            basic = answer.basic()
+            return None if basic is None else from_unix(basic)
+
+        async def look() -> None:
+            nonlocal made
+            made = await self._looking.is_made(path, stat.S_IFDIR, since)
+
+        attrs = await self.tree.persist(attempt, look)
+        if attrs is None:
             return None
-        attrs = from_unix(basic)
         # A set-group-id directory hands that bit down: the server's disk has seen to it.
         await self._insist(path, attrs, permissions | (attrs.permissions or 0) & stat.S_ISGID)
         await self._give(path, attrs, owner)
         return attrs
 
     async def remove_directory(self, path: ServerPath) -> None:
-        await self.tree.set_path(path, PosixUnlink(target=POSIX_UNLINK_DIRECTORY_TARGET))
+        await self._posix_unlink(path, POSIX_UNLINK_DIRECTORY_TARGET)
 
     async def unlink(self, path: ServerPath) -> None:
-        await self.tree.set_path(path, PosixUnlink(target=POSIX_UNLINK_FILE_TARGET))
+        await self._posix_unlink(path, POSIX_UNLINK_FILE_TARGET)
+
+    async def _posix_unlink(self, path: ServerPath, target: int) -> None:
+        unlink = partial(self.tree.set_path, path, PosixUnlink(target=target), once=True)
+        await self.tree.do_once(unlink, partial(self._looking.is_gone, path))
 
     async def rename(self, old: ServerPath, new: ServerPath, replace: bool) -> None:
         """smbd 4.17 does not replace a file that we have open; it does rename and delete one."""
@@ -255,7 +280,8 @@ class UnixBackend(NtBackend):
         return (await self.tree.query_path(path, FileUnixLink, max_data=8192)).target
 
     async def make_symlink(self, path: ServerPath, target: str, owner: Owner = ANYBODY) -> None:
-        await self.tree.set_path(path, FileUnixLink(target=target))
+        make = partial(self.tree.set_path, path, FileUnixLink(target=target), once=True)
+        await self.tree.do_once(make, partial(self._looking.leads_to, path, target))
         await self._give(path, None, owner)
 
     async def make_node(self, path: ServerPath, mode: int, rdev: int, owner: Owner = ANYBODY) -> None:
@@ -283,7 +309,8 @@ class UnixBackend(NtBackend):
         await self._give(path, made, owner)
 
     async def link(self, old: ServerPath, new: ServerPath) -> None:
-        await self.tree.set_path(new, FileUnixHlink(target=old.text))
+        link = partial(self.tree.set_path, new, FileUnixHlink(target=old.text), once=True)
+        await self.tree.do_once(link, partial(self._looking.is_linked, old, new))
 
 
 def _attributes(answer: PosixOpenResponse) -> Attributes:

@@ -20,7 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from smbfuse.core.attrs import Attributes, OwnerPolicy, Stat, alike
-from smbfuse.core.backend import Backend, Change, Space, server_path
+from smbfuse.core.backend import NOT_THERE, Backend, Change, Space, server_path
 from smbfuse.core.changes import applied
 from smbfuse.core.echoes import Echoes
 from smbfuse.core.errno_map import as_oserror
@@ -36,13 +36,6 @@ from smbfuse.core.silly import Silly
 from smbfuse.core.underway import UnderWay
 from smbfuse.core.writetimes import WriteTimes
 from smbfuse.errors import MountError, SmbfuseError, StatusError
-from smbfuse.ntstatus import (
-    STATUS_NO_MORE_FILES,
-    STATUS_NO_SUCH_FILE,
-    STATUS_OBJECT_NAME_INVALID,
-    STATUS_OBJECT_NAME_NOT_FOUND,
-    STATUS_OBJECT_PATH_NOT_FOUND,
-)
 from smbfuse.wire.const import OPLOCK_BATCH, OPLOCK_NONE
 
 if TYPE_CHECKING:
@@ -65,17 +58,6 @@ It cannot be made to forget a name in a spelling that we do not know: `Readme` a
 """
 REPLACEMENTS: Final = 10
 """How often a name is looked for that we replace each time meanwhile."""
-
-_NOT_THERE: Final = frozenset(
-    {
-        STATUS_NO_MORE_FILES,
-        STATUS_NO_SUCH_FILE,
-        STATUS_OBJECT_NAME_INVALID,
-        STATUS_OBJECT_NAME_NOT_FOUND,
-        STATUS_OBJECT_PATH_NOT_FOUND,
-    }
-)
-"""How servers say that a name stands for nothing."""
 
 
 @dataclass(slots=True)
@@ -230,7 +212,7 @@ class Vfs:
         try:
             yield self.path(inode)
         except StatusError as exc:
-            if exc.status not in _NOT_THERE:
+            if exc.status not in NOT_THERE:
                 raise
             self._disbelieve(inode)
             raise OSError(errno.ESTALE, "the name is gone") from exc
@@ -324,7 +306,7 @@ class Vfs:
         try:
             attrs = await self.backend.stat(path)
         except StatusError as exc:
-            if exc.status in _NOT_THERE:
+            if exc.status in NOT_THERE:
                 return Absent(asked + self.cache.lifetime)
             raise
         return Present(name, attrs, asked + self.cache.lifetime)
@@ -341,7 +323,7 @@ class Vfs:
         try:
             attrs = await self.backend.stat(self.path(inode))
         except StatusError as exc:
-            if exc.status in _NOT_THERE:
+            if exc.status in NOT_THERE:
                 return False
             raise
         return not self.inodes.is_another(inode, attrs)
