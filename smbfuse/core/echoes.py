@@ -14,7 +14,7 @@ from enum import Enum, auto
 from math import inf
 from typing import Final
 
-EXPIRY: Final = 1.0
+EXPIRY: Final = 0.3
 """Seconds after our change for which the server may still tell of it."""
 
 Place = tuple[int, str]
@@ -67,6 +67,17 @@ class Echoes:
             for expected in ours:
                 expected.until = self._clock() + EXPIRY if done else -inf
                 self._drop_old(expected.place)
+
+    def withdraw(self, place: Place, kind: Kind) -> None:
+        """What is being done does not have that effect: the file was there already."""
+        waiting = self._expected.get(place, [])
+        index = next((index for index in reversed(range(len(waiting))) if waiting[index].kind is kind), None)
+        if index is not None:
+            del waiting[index]
+
+    def clear(self) -> None:
+        """The server could not tell all: what we did may have been among the rest."""
+        self._expected.clear()
 
     def matches(self, place: Place, kind: Kind) -> bool:
         """Whether what the server tells is what we did ourselves; each change is told once."""

@@ -18,6 +18,7 @@ import trio
 from smbfuse.core.anycase import AnyCase
 from smbfuse.core.attrs import ANYBODY, Owner
 from smbfuse.core.backend import Change, Creation
+from smbfuse.core.echoes import Kind
 from smbfuse.core.extents import ExtentCalls
 from smbfuse.core.handles import FileHandle
 from smbfuse.core.news import News
@@ -167,6 +168,8 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
 
         async def work() -> tuple[Opened, Entry]:
             file, attrs = await self.backend.create(path, read, write, wanted)
+            if not attrs.new:
+                self.echoes.withdraw(self._key(parent, name), Kind.COMES)
             with file.kept():
                 new = Change.to(permissions, owner) if attrs.new else None
                 entry = await self._made(parent, name, attrs, asked, new)

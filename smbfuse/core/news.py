@@ -80,6 +80,7 @@ class News:
         notices = _Notices()
         if not events:
             self.statistics.overflows += 1
+            self._files.echoes.clear()
             self.all_below(directory, notices)
         for event in events:
             self.statistics.events += 1

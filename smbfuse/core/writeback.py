@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger(__name__)
 
-AGE: Final = 2.0
-"""Seconds after which data are sent at the latest."""
+AGE: Final = 0.5
+"""Seconds after which data are sent at the latest: by then stat(2) on other machines shows the size."""
 FULL: Final = 1 << 20
 """Bytes of a file that are enough to begin sending."""
 FILE_LIMIT: Final = 8 << 20

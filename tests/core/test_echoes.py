@@ -70,6 +70,23 @@ def test_what_others_do_in_between_ends_all_expectations(echoes: Echoes) -> None
     assert not echoes.matches(A, Kind.COMES)
 
 
+def test_a_file_that_was_there_did_not_come(echoes: Echoes) -> None:
+    with echoes.of((A, Kind.GOES)):
+        pass
+    with echoes.of((A, Kind.COMES)):
+        echoes.withdraw(A, Kind.COMES)
+    assert not echoes.matches(A, Kind.COMES)
+    with echoes.of((A, Kind.COMES)):
+        echoes.withdraw(A, Kind.GOES)
+    assert echoes.matches(A, Kind.COMES)
+
+
+def test_what_could_not_be_told_is_expected_no_longer(echoes: Echoes) -> None:
+    with echoes.of((A, Kind.COMES)):
+        echoes.clear()
+    assert not echoes.matches(A, Kind.COMES)
+
+
 def test_nothing_is_expected_of_a_server_that_tells_nothing(echoes: Echoes) -> None:
     echoes.armed = False
     with echoes.of((A, Kind.COMES)):
