@@ -8,12 +8,14 @@ newest ones, and would see a removed file again, or an older size, if it were to
 from __future__ import annotations
 
 import stat
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from smbfuse.core.attrs import Attributes, Stat, count_links
+from smbfuse.core.foresight import Foresight
 from smbfuse.core.handles import DirHandle
 from smbfuse.core.metacache import Absent, Listing
 from smbfuse.core.names import to_kernel
+from smbfuse.core.underway import UnderWay
 from smbfuse.core.vfs import Entry, Vfs, system_call
 
 if TYPE_CHECKING:
@@ -32,8 +34,20 @@ _GAPS: Final = 1000
 """Places of names that are gone which a listing may have beside as many as it has names."""
 
 
+Entries = list[tuple[str, Attributes]]
+
+
 class ListingCalls(Vfs):
     """The system calls of directory streams."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Vfs's own
+        super().__init__(*args, **kwargs)
+        self.fetching = UnderWay()
+        """Directories that are being listed."""
+        self.foresight = Foresight(self)
+
+    def missed(self, directory: Inode) -> None:
+        self.foresight.missed(directory)
 
     @system_call
     async def opendir(self, number: int) -> int:
@@ -60,6 +74,7 @@ class ListingCalls(Vfs):
                 continue
             if not await self._emit_one(handle, place, index + len(dots) + 1, emit):
                 return
+        self.foresight.read_through(handle.inode)
 
     def _is_to_be_renewed(self, handle: DirHandle) -> bool:
         """Whether to show what others changed since; in a large directory that changes all the time, now and then."""
@@ -99,38 +114,65 @@ class ListingCalls(Vfs):
         """
         directory = handle.inode
         handle.outdated = False
-        listing = self.cache.listing(directory)
-        found = _complete(listing) if listing is not None else None
-        asked, version, at_all = self.cache.now(), directory.version, self.cache.changes
-        if listing is not None and found is not None:
-            asked = listing.until - self.cache.lifetime
-        else:
-            found = await self._list(directory)
-            entries: dict[str, tuple[str, Attributes | None]] = {
-                self.style.key(name): (name, attrs) for name, attrs in found
-            }
-            self.cache.learn_listing(directory, entries, asked, version)
-            self.listed(directory)
-        handle.asked, handle.version = asked, at_all
+        await self.fetching.ended(directory)
+        kept = self._kept(directory)
+        found, handle.asked, handle.version = kept or await self._list_now(directory)
+        self.foresight.listed(directory, found)
         handle.entries = in_old_places(handle.entries, found, self.style.key)
         handle.gone.clear()
         handle.taken = True
 
-    async def _list(self, directory: Inode) -> list[tuple[str, Attributes]]:
-        """The whole directory, each name once: a directory that changes while it is listed may give one twice."""
+    def _kept(self, directory: Inode) -> tuple[Entries, float, int] | None:
+        """What is known of all its entries, when that was asked for, and how many changes of ours there were by now."""
+        listing = self.cache.listing(directory)
+        found = _complete(listing) if listing is not None else None
+        if listing is None or found is None:
+            return None
+        return found, listing.until - self.cache.lifetime, self.cache.changes
+
+    async def _list_now(
+        self, directory: Inode, goes_on: Callable[[int], bool] = lambda pages: True
+    ) -> tuple[Entries, float, int]:
+        """Ask for all its entries, and keep them if `goes_on` (told how many pages there are) lets them come."""
+        asked, version, at_all = self.cache.now(), directory.version, self.cache.changes
+        with self.fetching.of(directory):
+            found, whole = await self._list(directory, goes_on)
+        if whole:
+            entries: dict[str, tuple[str, Attributes | None]] = {
+                self.style.key(name): (name, attrs) for name, attrs in found
+            }
+            self.cache.learn_listing(directory, entries, asked, version)
+        self.listed(directory)
+        return found, asked, at_all
+
+    async def fetch(self, directory: Inode, goes_on: Callable[[int], bool] = lambda pages: True) -> None:
+        """Have a directory's listing in the cache before it is asked for; `goes_on` as above. StatusError."""
+        if directory not in self.fetching and self._kept(directory) is None:
+            await self._list_now(directory, goes_on)
+
+    async def _list(self, directory: Inode, goes_on: Callable[[int], bool]) -> tuple[Entries, bool]:
+        """The directory's entries, and whether that is all.
+
+        Each name once: a directory that changes while it is listed may give one twice.
+        """
         pages = self.backend.list(self.path(directory))
         found: dict[str, Attributes] = {}
-        ended = False
+        count, ended = 0, False
         try:
             while page := await pages.next_page():
                 found.update(page)
-            ended = True
+                count += 1
+                if not goes_on(count):
+                    break
+            else:
+                ended = True
         finally:
             if not ended:
                 await self._settler.run(pages.close)
         if self.inodes.server_numbers:
             count_links(found.values())
-        return [(name, attrs) for name, attrs in found.items() if not self.silly.hides(directory, name)]
+        shown = [(name, attrs) for name, attrs in found.items() if not self.silly.hides(directory, name)]
+        return shown, ended
 
     @system_call
     async def releasedir(self, handle_number: int) -> None:

@@ -1,10 +1,10 @@
 """Work on files that others had better wait for.
 
-Two kinds on each mount. Closes: close(2) does not wait for the end of that: the kernel tells of it when the program is
-going on already, perhaps to take the file's name away. A server finds the file in use then: smbd 4.17 lets a DELETE lie
-for 200 ms and looks again, and refuses a rename over the file. So what takes a name away waits for closes that are
+Three kinds on each mount. Closes: close(2) does not wait for the end of that: the kernel tells of it when the program
+is going on already, perhaps to take the file's name away. A server finds the file in use then: smbd 4.17 lets a DELETE
+lie for 200 ms and looks again, and refuses a rename over the file. So what takes a name away waits for closes that are
 under way. Replacements: where a rename over a file takes several requests the name is missing for a moment, in which
-nobody is to look for it.
+nobody is to look for it. Listings: one of a directory is enough for all who want it.
 
 What may live here: that waiting. Which FIDs there are is for `opens.py`.
 """
@@ -22,6 +22,9 @@ class UnderWay:
 
     def __init__(self) -> None:
         self._ends: dict[Hashable, list[trio.Event]] = {}
+
+    def __contains__(self, what: Hashable) -> bool:
+        return what in self._ends
 
     @contextmanager
     def of(self, what: Hashable) -> Iterator[None]:

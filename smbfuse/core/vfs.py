@@ -158,6 +158,9 @@ class Vfs:
     def listed(self, directory: Inode) -> None:
         """A directory is in use; others' changes there are of interest. Nobody cares without `filesystem.py`."""
 
+    def missed(self, directory: Inode) -> None:
+        """Nothing is known of a name in this directory. It is just asked for without `listings.py`."""
+
     async def left_alone(self, directory: Inode) -> None:
         """Give back what we have open of a directory (and below) for purposes of our own: it is to move, or to go."""
 
@@ -302,6 +305,8 @@ class Vfs:
         known = None if is_snapshot(name) else self.cache.name(parent, name)
         if known is not None:
             return known
+        if not is_snapshot(name):
+            self.missed(parent)
         path, asked = self.path(parent, name), self.cache.now()
         try:
             attrs = await self.backend.stat(path)

@@ -108,6 +108,7 @@ async def test_idle_files_are_closed_after_a_while_and_when_there_are_many(mock_
         assert m.tree.opens == {}
         for index in range(MAX_IDLE + 20):
             m.server.volume.create(f"many{index}", type(m.server.volume.find("a.txt")))
+        for index in range(MAX_IDLE + 20):
             opened = await m.files.open(await number_of(m, b"many%d" % index), os.O_RDONLY)
             await m.files.release(opened.number)
             await wait_all_tasks_blocked()

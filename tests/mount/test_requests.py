@@ -123,6 +123,19 @@ def test_a_second_ls_of_2000_files(wire: Wire) -> None:
     assert wire.cost(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)) == {}
 
 
+def test_stat_of_1000_files_of_a_directory(wire: Wire) -> None:
+    for number in range(1000):
+        (wire.behind / f"f{number}").write_bytes(b"x")
+    cost = wire.cost(lambda: [(wire.path / f"f{number}").stat() for number in range(1000)])
+    assert total(cost) <= 60, cost
+
+
+def test_a_walk_of_2000_files(wire: Wire) -> None:
+    grow(wire.behind)
+    cost = wire.cost(lambda: subprocess.run(["du", "-s", str(wire.path)], check=True, stdout=subprocess.DEVNULL))
+    assert total(cost, asynchronous=("FIND_CLOSE2",)) <= 2 * 21, cost
+
+
 def test_a_second_git_status_of_2000_files(wire: Wire) -> None:
     grow(wire.behind)
     for words in (["init", "-q"], ["add", "."], ["-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "all"]):
