@@ -97,6 +97,7 @@ class Connection:
         rest: tuple[Body, ...] = (),
         timeout: float | None = None,
         urgent: bool = False,
+        unhurried: bool = False,
         surely: bool = False,
         on_late: Callable[[Response], None] | None = None,
         on_sent: Callable[[Callable[[], None]], None] | None = None,
@@ -106,6 +107,7 @@ class Connection:
         Raises ConnectionLost, RequestTimeout, WireError (a name that the character set lacks). When the caller is
         cancelled or out of time the MID stays reserved until the answer comes, which then goes to `on_late`. If it
         waits for its place still, nothing is sent, unless the message must go out `surely`: then in the background.
+        `urgent` requests have places of their own, `unhurried` ones leave some to the others.
 
         `on_sent` is called when the message is out, with a function that asks the server to end it early (NT_CANCEL):
         it is answered all the same then, only sooner.
@@ -115,7 +117,7 @@ class Connection:
         ended = False
         try:
             with trio.fail_after(limit):
-                await self.window.acquire(urgent)
+                await self.window.acquire(urgent, unhurried)
                 self._start(call, bodies, rest, tid, uid, flags2)
                 await call.done.wait()
             ended = True

@@ -156,37 +156,40 @@ class OpenFile:
 
     # --- reading
 
-    async def read(self, offset: int, size: int) -> Buffer:
-        """Up to `size` bytes from `offset`; fewer only at the end of the file. Cancelled, it leaves nothing behind."""
-        with self.used():
-            return await self._read_pieces(offset, size)
+    async def read(self, offset: int, size: int, *, ahead: bool = False) -> Buffer:
+        """Up to `size` bytes from `offset`; fewer only at the end of the file. Cancelled, it leaves nothing behind.
 
-    async def _read_pieces(self, offset: int, size: int) -> Buffer:
+        `ahead`: no program waits for it, so it lets what is waited for go first.
+        """
+        with self.used():
+            return await self._read_pieces(offset, size, ahead)
+
+    async def _read_pieces(self, offset: int, size: int, ahead: bool) -> Buffer:
         parts = pieces(size, self.at.sizes.read)
         if len(parts) == 1:
-            return await self._read_piece(offset, size)
+            return await self._read_piece(offset, size, ahead)
         found: list[Buffer] = [b""] * len(parts)
 
         async def one(index: int, start: int, length: int) -> None:
-            found[index] = await self._read_piece(offset + start, length)
+            found[index] = await self._read_piece(offset + start, length, ahead)
 
         await _all(one, [(index, *part) for index, part in enumerate(parts)])
         return _joined(found, parts)
 
-    async def _read_piece(self, offset: int, size: int) -> Buffer:
+    async def _read_piece(self, offset: int, size: int, ahead: bool) -> Buffer:
         """One piece, asked for again where the server answers short before the end of the file."""
-        data = await self._read_once(offset, size)
+        data = await self._read_once(offset, size, ahead)
         if not data or len(data) == size:
             return data
         found = bytearray(data)
         while len(found) < size:
-            more = await self._read_once(offset + len(found), size - len(found))
+            more = await self._read_once(offset + len(found), size - len(found), ahead)
             if not more:
                 break
             found += more
         return found
 
-    async def _read_once(self, offset: int, size: int) -> Buffer:
+    async def _read_once(self, offset: int, size: int, ahead: bool) -> Buffer:
         response = await self._transfer(
             ReadAndXRequest(
                 fid=self.fid,
@@ -195,7 +198,8 @@ class OpenFile:
                 max_count_low=size & 0xFFFF,
                 max_count_high=size >> 16,
                 min_count=0,
-            )
+            ),
+            ahead,
         )
         if response.status == STATUS_END_OF_FILE:
             return b""
@@ -243,7 +247,7 @@ class OpenFile:
             raise OSError(errno.ENOSPC, "the server wrote nothing and gave no reason")
         return count
 
-    async def _transfer(self, body: Body) -> Response:
+    async def _transfer(self, body: Body, unhurried: bool = False) -> Response:
         """A read or write, of which account is kept until it is answered, whoever waits for that."""
         sent = over = False
 
@@ -253,7 +257,9 @@ class OpenFile:
 
         self._due += 1
         try:
-            response = await self.tree.request(body, on_late=self._answered, on_sent=out, at=self.at)
+            response = await self.tree.request(
+                body, unhurried=unhurried, on_late=self._answered, on_sent=out, at=self.at
+            )
             over = True
             return response
         except ConnectionLost:

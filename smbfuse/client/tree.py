@@ -189,6 +189,7 @@ class Tree:
         flags2: int = 0,
         rest: tuple[Body, ...] = (),
         urgent: bool = False,
+        unhurried: bool = False,
         surely: bool = False,
         timeout: float | None = None,
         on_late: Callable[[Response], None] | None = None,
@@ -206,8 +207,8 @@ class Tree:
             on = at or await self.up()
             try:
                 return await self._answered(
-                    on, *bodies, flags2=flags2, rest=rest, urgent=urgent, surely=surely, timeout=timeout,
-                    on_late=on_late, on_sent=on_sent,
+                    on, *bodies, flags2=flags2, rest=rest, urgent=urgent, unhurried=unhurried,
+                    surely=surely, timeout=timeout, on_late=on_late, on_sent=on_sent,
                 )  # fmt: skip
             except ConnectionLost as exc:
                 if at is not None or (once and exc.sent):

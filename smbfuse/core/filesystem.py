@@ -23,6 +23,7 @@ from smbfuse.core.extents import ExtentCalls
 from smbfuse.core.handles import FileHandle
 from smbfuse.core.news import News
 from smbfuse.core.oplocks import Oplocks, keeps_fid, keeps_reads, keeps_writes
+from smbfuse.core.readahead import ReadAhead
 from smbfuse.core.report import cache_report
 from smbfuse.core.vfs import Entry, system_call
 from smbfuse.core.watch import Watch
@@ -76,6 +77,7 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Vfs's own
         super().__init__(*args, **kwargs)
         self.writes = WriteBack(self._settler, self._send, lambda: self.backend.tree.sizes.write)
+        self.ahead = ReadAhead(self._settler, lambda: self.backend.tree.sizes.read)
         self.oplocks = Oplocks(self.opens, self._settler, self.writes.write_back, self._forget)
         self.news = News(self)
         self.watch = Watch(self, self.news.tell)
@@ -216,10 +218,22 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
             await self._regain(handle)  # not during a break: its end waits for the reads that are under way
         if self.writes.overlaps(inode, offset, offset + size):
             await self.writes.write_back(inode)
-        data = await self.by_fid(handle, lambda file: file.read(offset, size))
+        data = await self._read(handle, offset, size)
         if strict and share.contested and not keeps_reads(share.file):
             self._drop_soon(inode)
         return data
+
+    async def _read(self, handle: FileHandle, offset: int, size: int) -> Buffer:
+        share, inode = handle.share, handle.inode
+
+        async def read() -> Buffer:
+            return await self.by_fid(handle, lambda file: file.read(offset, size))
+
+        covered = inode.snapshot or (keeps_reads(share.file) and inode not in self.writes)
+        if covered and not handle.direct and self.cache_mode != "none":
+            return await self.ahead.read(inode, share, offset, size, read)
+        self.ahead.forget(inode)
+        return await read()
 
     def _drop_soon(self, inode: Inode) -> None:
         """Another machine writes this file, and no oplock tells of it: the kernel is not to keep what it reads now."""
@@ -367,6 +381,8 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
             await self._set_date(handle)
         finally:
             file = self.opens.release(handle.inode, handle.share)
+            if not self.opens.in_use(handle.inode):
+                self.ahead.forget(handle.inode)
         if file is not None:
             await file.close()
 
@@ -427,6 +443,7 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
 
     async def _forget(self, inode: Inode) -> None:
         """What was known of the file's data may be wrong from now on."""
+        self.ahead.forget(inode)
         self.cache.changed(inode)
         await self.kernel.forget_data(inode.number)
 
