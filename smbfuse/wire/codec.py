@@ -1,8 +1,8 @@
 """Declare a wire structure once: its size, encoder and decoder follow from the annotations.
 
 `@wire` makes a plain structure, `@message` the words and bytes of one SMB command (parameter words, ByteCount, byte
-block). Both write two functions per class, `pack_into` and `unpack`, compile them once at import and leave nothing to
-interpret per message. Lengths, counts and offsets that follow from other fields never become attributes.
+block). The functions of both are written and compiled by `writer.py`, once, and leave nothing to interpret per message.
+Lengths, counts and offsets that follow from other fields never become attributes.
 
 Positions are counted from the start of the SMB header, because that is what offsets and Unicode pads of the protocol
 refer to: `pack_into` appends to a bytearray that begins with the header, `unpack` reads a buffer that does.
@@ -10,9 +10,7 @@ refer to: `pack_into` appends to a bytearray that begins with the header, `unpac
 
 from __future__ import annotations
 
-import linecache
-import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import (
     Annotated,
@@ -24,51 +22,12 @@ from typing import (
     Self,
     TypeVar,
     dataclass_transform,
-    get_type_hints,
 )
 
-from smbfuse.errors import WireError
-from smbfuse.wire.text import ASCII, UNICODE, TextCodec
+from smbfuse.wire.text import UNICODE, TextCodec
+from smbfuse.wire.writer import Fixed, Tail, Writer
 
 Buffer = bytes | bytearray | memoryview
-
-
-class Fixed(NamedTuple):
-    """A field of constant size, as a struct format code."""
-
-    code: str
-    swapped: bool = False
-    """A 64-bit number whose high half comes first."""
-
-
-class Coder(NamedTuple):
-    """How a tail that is neither bytes nor one string is written; each function gets the character set too."""
-
-    encode: Callable[[Any, TextCodec], bytes]
-    decode: Callable[[bytes, TextCodec], Any]
-
-
-class Tail(NamedTuple):
-    """A variable part behind the fixed fields.
-
-    `extent` says how its end is found: "counted" (another field holds the length in bytes), "zero" (a terminator),
-    "rest" (all that is left), "sized" (always `size` bytes), "items" (another field counts structures of the class that
-    `made` gives) or "struct" (one structure of class `made`). `encode` and `decode` are expressions over the value.
-    """
-
-    extent: Literal["counted", "zero", "rest", "gap", "payload", "setup", "sized", "items", "struct"]
-    encode: str = "{}"
-    decode: str = "bytes({})"
-    codec: str = "text"
-    prefix: bytes = b""
-    """Buffer format byte in front of the value, [MS-CIFS] 2.2.1.4 SMB_STRING and friends."""
-    coder: Coder | None = None
-    """Used instead of `encode` and `decode`."""
-    optional: bool = False
-    aligned: bool = False
-    size: int = 0
-    made: Any = None
-    """struct: the class. items: function from the structure decoded so far to the class."""
 
 
 U8 = Annotated[int, Fixed("B")]
@@ -146,6 +105,18 @@ class WireStruct:
     SIZE: ClassVar[int]
     """Bytes of the fixed part."""
 
+    def __repr__(self) -> str:
+        shown = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.repr)  # type: ignore[arg-type] # as below
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        names = [f.name for f in fields(self) if f.compare]  # type: ignore[arg-type] # every decorated class is a dataclass
+        return all(getattr(self, name) == getattr(other, name) for name in names)
+
+    __hash__ = None  # type: ignore[assignment] # they can be changed
+
     def pack_into(self, out: bytearray, text: TextCodec = UNICODE) -> Buffer | None:
         """Append the encoding to `out`, and return the Payload if the structure ends in one (it is not appended)."""
         raise NotImplementedError
@@ -211,9 +182,14 @@ class AndXBody(Body):
 @dataclass_transform(kw_only_default=True, field_specifiers=(field, length_of, total_of, offset_of, aligned))
 def wire(cls: type[S]) -> type[S]:
     """Make a slots dataclass whose pack_into and unpack follow the annotations' order."""
-    made = dataclass(slots=True, kw_only=True)(cls)
-    _Writer(made, framed=False).compile_into(made)
+    made = _bare(cls)
+    Writer(made, framed=False).put_on(made)
     return made
+
+
+def _bare(cls: type[S]) -> type[S]:
+    """A dataclass without what the writer or WireStruct has: to make these at import takes ten times as long."""
+    return dataclass(slots=True, kw_only=True, init=False, repr=False, eq=False)(cls)
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(field, length_of, total_of, offset_of, aligned))
@@ -228,10 +204,10 @@ def message(
     def make(cls: type[B]) -> type[B]:
         cls.__annotations__["extra"] = Rest
         cls.extra = b""
-        made = dataclass(slots=True, kw_only=True)(cls)
-        writer = _Writer(made, framed=True, words=words)
+        made = _bare(cls)
+        writer = Writer(made, framed=True, words=words)
         made.COMMAND, made.REPLY, made.WORD_COUNT = command, reply, writer.words
-        writer.compile_into(made)
+        writer.put_on(made)
         if writer.setup:
             VARIABLE[command, reply] = made
         else:
@@ -239,316 +215,3 @@ def message(
         return made
 
     return make
-
-
-class _Writer:
-    """Writes the source of one class's pack_into and unpack.
-
-    In the generated code `pos` walks through the buffer, `end` is the end of the block, `t_X` is the encoded tail X,
-    `n_X` its length and `o_X` its offset as the wire has them.
-    """
-
-    def __init__(self, made: type[WireStruct], *, framed: bool, words: int | None = None) -> None:
-        self.made = made
-        self.framed = framed
-        self.tails: list[tuple[str, Tail]] = []
-        self.align: dict[str, int] = {}
-        self.lengths: dict[str, list[tuple[str, int, int]]] = {}
-        self.offsets: dict[str, tuple[str, str, int]] = {}
-        self.swapped: list[str] = []
-        self.totals: set[str] = set()
-        self.functions: dict[str, Any] = {}
-        self.format = "<"
-        self.values: list[str] = []
-        self.targets: list[str] = []
-        hints = get_type_hints(made, include_extras=True)
-        for f in fields(made):  # type: ignore[arg-type] # a dataclass, though the type does not say so
-            self._add(f.name, hints[f.name].__metadata__[0], f.metadata)
-        self.layout = struct.Struct(self.format)
-        self.setup = next((name for name, tail in self.tails if tail.extent == "setup"), None)
-        if framed and self.layout.size % 2:
-            raise TypeError(f"{made.__name__}: parameter words have an odd size")
-        if self.offsets.keys() - {self._after(name) for name, tail in self.tails if tail.extent == "gap"}:
-            raise TypeError(f"{made.__name__}: a part with an offset needs a Gap in front")
-        self.words = self.layout.size // 2 if words is None else words
-
-    def _add(self, name: str, mark: Fixed | Tail, metadata: Mapping[str, Any]) -> None:
-        if isinstance(mark, Tail):
-            self.tails.append((name, mark))
-            self.align[name] = metadata.get("align", 1)
-            if mark.coder:
-                self.functions |= {f"encode_{name}": mark.coder.encode, f"decode_{name}": mark.coder.decode}
-            self.functions[f"made_{name}"] = mark.made
-            return
-        at = struct.calcsize(self.format)
-        self.format += mark.code
-        if "length_of" in metadata:
-            of, unit, shift = metadata["length_of"]
-            self.lengths.setdefault(of, []).append((name, unit, shift))
-            self.values.append(_count(of, unit, shift, split=metadata["split"]))
-            self.targets.append(f"w_{name}")
-        elif "offset_of" in metadata:
-            self.offsets[metadata["offset_of"]] = (name, mark.code, at)
-            self.values.append(f"self.{name}")
-            self.targets.append(f"self.{name}")
-        elif "total_of" in metadata:
-            self.totals.add(metadata["total_of"])
-            self.values.append(f"self.{name} or len(t_{metadata['total_of']})")
-            self.targets.append(f"self.{name}")
-        elif mark.swapped:
-            self.swapped.append(name)
-            self.values.append(f"swap(self.{name})")
-            self.targets.append(f"self.{name}")
-        else:
-            self.values.append(f"self.{name}")
-            self.targets.append(f"self.{name}")
-
-    def _after(self, name: str) -> str:
-        names = [tail_name for tail_name, _ in self.tails]
-        return names[names.index(name) + 1]
-
-    # --- encoding
-
-    def _encoded(self, name: str, tail: Tail) -> str:
-        return f"encode_{name}(self.{name}, text)" if tail.coder else tail.encode.format(f"self.{name}")
-
-    def _decoded(self, name: str, tail: Tail, raw: str) -> str:
-        return f"decode_{name}(bytes({raw}), text)" if tail.coder else tail.decode.format(raw)
-
-    def _encode(self) -> Iterator[str]:
-        for name, tail in self.tails:
-            if tail.extent in ("counted", "payload", "setup", "items"):
-                yield f"t_{name} = {self._encoded(name, tail)}"
-            elif name in self.totals:
-                yield f"t_{name} = {tail.codec.split()[-1]}.encode(self.{name})"
-        if self.framed:
-            count = str(self.words) if not self.setup else f"{self.words} + len(t_{self.setup}) // 2"
-            yield f"out.append({count})"
-        yield "fixed = len(out)"
-        if self.values:
-            yield f"out += pack_fixed({', '.join(self.values)})"
-        if self.setup:
-            yield f"out += t_{self.setup}"
-        if self.framed:
-            yield "block = len(out)"
-            yield "out += b'\\0\\0'"
-        last = ""
-        for name, tail in self.tails:
-            yield from getattr(self, f"_encode_{tail.extent}")(name, tail)
-            last = name if tail.extent == "payload" else last
-        if self.framed:
-            # Only file data may be longer than ByteCount can say; its length fields count then. [MS-SMB] 2.2.4.2.2.
-            size = f"(len(out) - block - 2 + len(t_{last})) & 0xFFFF" if last else "len(out) - block - 2"
-            yield f"pack_u16(out, block, {size})"
-        yield f"return t_{last}" if last else "return None"
-
-    def _encode_offset(self, name: str) -> Iterator[str]:
-        if name in self.offsets:
-            _, code, at = self.offsets[name]
-            yield f"if t_{name}: pack_offset['{code}'](out, fixed + {at}, len(out))"
-
-    def _encode_counted(self, name: str, tail: Tail) -> Iterator[str]:
-        yield from self._encode_offset(name)
-        if tail.aligned:
-            yield "if text.width == 2 and len(out) & 1: out.append(0)"
-        yield f"out += t_{name}"
-
-    def _encode_payload(self, name: str, tail: Tail) -> Iterator[str]:
-        yield from self._encode_offset(name)
-
-    def _encode_setup(self, name: str, tail: Tail) -> Iterator[str]:
-        yield from ()
-
-    def _encode_items(self, name: str, tail: Tail) -> Iterator[str]:
-        yield f"for item in t_{name}: item.pack_into(out, text)"
-
-    def _encode_struct(self, name: str, tail: Tail) -> Iterator[str]:
-        yield f"self.{name}.pack_into(out, text)"
-
-    def _encode_sized(self, name: str, tail: Tail) -> Iterator[str]:
-        yield f"if len(self.{name}) != {tail.size}:"
-        yield f"    raise WireError('{self.made.__name__}.{name} must have {tail.size} bytes')"
-        yield f"out += self.{name}"
-
-    def _encode_rest(self, name: str, tail: Tail) -> Iterator[str]:
-        yield f"out += {self._encoded(name, tail)}"
-
-    def _encode_gap(self, name: str, tail: Tail) -> Iterator[str]:
-        after = self._after(name)
-        yield f"if self.{name} is not None: out += self.{name}"
-        yield f"elif t_{after}: out += ZEROS[-len(out) % {self.align[name]}]"
-
-    def _encode_zero(self, name: str, tail: Tail) -> Iterator[str]:
-        codec = tail.codec.split()[-1]
-        value = f"t_{name}" if name in self.totals else f"{codec}.encode(self.{name})"
-        lines = [f"out += {value}; out += {codec}.terminator"]
-        if tail.codec == "text":
-            lines.insert(0, "if text.width == 2 and len(out) & 1: out.append(0)")
-        if tail.prefix:
-            lines.insert(0, f"out += {tail.prefix!r}")
-        yield from _guarded(f"if self.{name} is not None:", lines) if tail.optional else lines
-
-    # --- decoding
-
-    def _decode(self) -> Iterator[str]:
-        name = self.made.__name__
-        yield "if end is None: end = len(buf)"
-        if self.framed:
-            yield "count = buf[pos]; pos += 1"
-        if self.targets:
-            yield f"{', '.join(self.targets)}, = unpack_fixed(buf, pos)"
-        for swapped in self.swapped:
-            yield f"self.{swapped} = swap(self.{swapped})"
-        yield f"pos += {self.layout.size}"
-        if not self.framed:
-            yield f"if pos > end: raise WireError('{name} is cut short')"
-        if self.setup:
-            yield f"stop = pos + 2 * (count - {self.words})"
-            yield f"if stop < pos or stop > end: raise WireError('{name}: setup words are cut short')"
-            yield f"self.{self.setup} = bytes(buf[pos:stop]); pos = stop"
-        if self.framed:
-            yield "size, = unpack_u16(buf, pos); pos += 2"
-            yield "if pos + size > end: raise WireError('" + name + ": ByteCount goes past the end')"
-            yield "limit = end; end = pos + size"
-        for tail_name, tail in self.tails:
-            yield from getattr(self, f"_decode_{tail.extent}")(tail_name, tail)
-        yield "return self"
-
-    def _length(self, name: str) -> str:
-        if name not in self.lengths:
-            raise TypeError(f"{self.made.__name__}.{name} has no length_of")
-        return " + ".join(_times(f"w_{of}", unit, shift) for of, unit, shift in self.lengths[name])
-
-    def _decode_counted(self, name: str, tail: Tail) -> Iterator[str]:
-        limit = "limit" if tail.extent == "payload" else "end"
-        yield f"n = {self._length(name)}"
-        if tail.aligned:
-            yield "if n and text.width == 2 and pos & 1: pos += 1"
-        yield "stop = pos + n"
-        yield f"if stop > {limit}: raise WireError('{self.made.__name__}.{name} is cut short')"
-        yield f"self.{name} = {self._decoded(name, tail, 'buf[pos:stop]')}; pos = stop"
-        if tail.extent == "payload":
-            yield "end = max(end, stop)"
-
-    _decode_payload = _decode_counted
-
-    def _decode_setup(self, name: str, tail: Tail) -> Iterator[str]:
-        yield from ()
-
-    def _decode_items(self, name: str, tail: Tail) -> Iterator[str]:
-        yield f"made = made_{name}(self); stop = pos + ({self._length(name)}) * made.SIZE"
-        yield f"if stop > end: raise WireError('{self.made.__name__}.{name} is cut short')"
-        yield f"self.{name} = tuple(made.unpack(buf, at, stop, text) for at in range(pos, stop, made.SIZE)); pos = stop"
-
-    def _decode_struct(self, name: str, tail: Tail) -> Iterator[str]:
-        yield f"self.{name} = made_{name}.unpack(buf, pos, end, text); pos += made_{name}.SIZE"
-
-    def _decode_sized(self, name: str, tail: Tail) -> Iterator[str]:
-        yield f"stop = pos + {tail.size}"
-        yield f"if stop > end: raise WireError('{self.made.__name__}.{name} is cut short')"
-        yield f"self.{name} = bytes(buf[pos:stop]); pos = stop"
-
-    def _decode_rest(self, name: str, tail: Tail) -> Iterator[str]:
-        yield f"self.{name} = {self._decoded(name, tail, 'buf[pos:end]')}; pos = end"
-
-    def _decode_gap(self, name: str, tail: Tail) -> Iterator[str]:
-        """A gap ends where the next tail begins, and is none where that is empty: leftovers go to what follows.
-
-        The offset of an empty tail means nothing, and servers write all sorts of things there.
-        """
-        after = self._after(name)
-        limit = "limit" if dict(self.tails)[after].extent == "payload" else "end"
-        yield f"self.{name} = None"
-        yield f"if {self._length(after)}:"
-        yield f"    stop = self.{self.offsets[after][0]}"
-        yield f"    if not pos <= stop <= {limit}: raise WireError('{self.made.__name__}.{after}: bad offset')"
-        yield "    raw = bytes(buf[pos:stop])"
-        yield f"    if raw != ZEROS[-pos % {self.align[name]}]: self.{name} = raw"
-        yield "    pos = stop"
-
-    def _decode_zero(self, name: str, tail: Tail) -> Iterator[str]:
-        codec = tail.codec.split()[-1]
-        lines = []
-        if tail.prefix:
-            lines += [
-                f"if bytes(buf[pos:pos + 1]) != {tail.prefix!r}:",
-                f"    raise WireError('{self.made.__name__}.{name}: wrong buffer format')",
-                "pos += 1",
-            ]
-        if tail.codec == "text":
-            # A pad is zero. Something else there is the text itself, from a server that does not align (impacket's).
-            lines.append("if text.width == 2 and pos & 1 and pos < end and not buf[pos]: pos += 1")
-        lines += [
-            "raw = bytes(buf[pos:end])",
-            f"stop = {codec}.find_end(raw, 0, len(raw))",
-            f"self.{name} = {codec}.decode(raw[:stop]); pos = min(pos + stop + {codec}.width, end)",
-        ]
-        if tail.optional:
-            yield f"self.{name} = None"
-        yield from _guarded("if pos < end:", lines) if tail.optional else lines
-
-    # --- both
-
-    def compile_into(self, made: type[WireStruct]) -> None:
-        """Compile the two functions and put them on the class."""
-        lines = ["def pack_into(self, out, text=UNICODE):"]
-        lines += _guarded("    try:", ["    " + line for line in self._encode()])
-        lines += ["    except StructError as exc:"]
-        lines += [f"        raise WireError(f'{made.__name__}: a value does not fit: {{exc}}') from None"]
-        lines += ["def unpack(cls, buf, pos=0, end=None, text=UNICODE):", "    self = new(cls)", "    try:"]
-        lines += ["        " + line for line in self._decode()]
-        lines += ["    except (StructError, IndexError) as exc:"]
-        lines += [f"        raise WireError(f'{made.__name__}: {{exc}}') from None", ""]
-        source = "\n".join(lines)
-        where = f"<wire {made.__module__}.{made.__qualname__}>"
-        linecache.cache[where] = (len(source), None, source.splitlines(keepends=True), where)
-        space: dict[str, Any] = {
-            **_SPACE,
-            **self.functions,
-            "pack_fixed": self.layout.pack,
-            "unpack_fixed": self.layout.unpack_from,
-        }
-        exec(compile(source, where, "exec"), space)
-        made.SIZE = self.layout.size
-        made.pack_into = space["pack_into"]  # type: ignore[method-assign]
-        made.unpack = classmethod(space["unpack"])  # type: ignore[assignment]
-
-
-def _count(of: str, unit: int, shift: int, *, split: bool) -> str:
-    count = f"len(t_{of})"
-    if unit != 1:
-        count += f" // {unit}"
-    if shift:
-        count += f" >> {shift}"
-    return count + " & 0xFFFF" if split else count
-
-
-def _times(count: str, unit: int, shift: int) -> str:
-    factor = unit << shift
-    return count if factor == 1 else f"{count} * {factor}"
-
-
-def _guarded(condition: str, lines: list[str]) -> list[str]:
-    return [condition, *("    " + line for line in lines)]
-
-
-def _swap(value: int) -> int:
-    high, low = value >> 32, value & 0xFFFF_FFFF
-    if not 0 <= high <= 0xFFFF_FFFF:
-        raise struct.error("number is not one of 64 bits")
-    return low << 32 | high
-
-
-_SPACE: Final[dict[str, Any]] = {
-    "ASCII": ASCII,
-    "StructError": struct.error,
-    "UNICODE": UNICODE,
-    "WireError": WireError,
-    "ZEROS": [bytes(n) for n in range(16)],
-    "new": object.__new__,
-    "pack_offset": {"H": struct.Struct("<H").pack_into, "I": struct.Struct("<I").pack_into},
-    "pack_u16": struct.Struct("<H").pack_into,
-    "swap": _swap,
-    "unpack_u16": struct.Struct("<H").unpack_from,
-}
-"""What every generated function may name."""

@@ -10,22 +10,9 @@ from typing import Annotated, ClassVar
 
 from smbfuse.errors import WireError
 from smbfuse.wire import const
-from smbfuse.wire.codec import (
-    U8,
-    U16,
-    U32,
-    U64,
-    Blob,
-    Coder,
-    Raw3,
-    Rest,
-    Tail,
-    Text,
-    WireStruct,
-    length_of,
-    wire,
-)
+from smbfuse.wire.codec import U8, U16, U32, U64, Blob, Raw3, Rest, Text, WireStruct, length_of, wire
 from smbfuse.wire.text import ASCII, UNICODE, TextCodec
+from smbfuse.wire.writer import Coder, Tail
 
 _PASS = const.SMB_INFO_PASSTHROUGH
 

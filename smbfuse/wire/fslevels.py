@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from smbfuse.wire import const
-from smbfuse.wire.codec import U8, U16, U32, U64, Tail, Text, WireStruct, length_of, wire
+from smbfuse.wire.codec import U8, U16, U32, U64, Text, WireStruct, length_of, wire
+from smbfuse.wire.writer import Tail
 
 _PASS = const.SMB_INFO_PASSTHROUGH
 

@@ -4,19 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from smbfuse.wire.codec import (
-    U8,
-    U16,
-    U32,
-    AndXBody,
-    Tail,
-    U64Swapped,
-    WireStruct,
-    length_of,
-    message,
-    wire,
-)
+from smbfuse.wire.codec import U8, U16, U32, AndXBody, U64Swapped, WireStruct, length_of, message, wire
 from smbfuse.wire.const import LOCKING_ANDX_LARGE_FILES, SMB_COM_LOCKING_ANDX
+from smbfuse.wire.writer import Tail
 
 
 @wire

@@ -19,10 +19,8 @@ from smbfuse.wire.codec import (
     AsciiZ,
     Blob,
     Body,
-    Coder,
     Guid,
     Rest,
-    Tail,
     TextZ,
     TextZOptional,
     TextZUnalignedOptional,
@@ -40,6 +38,7 @@ from smbfuse.wire.const import (
     SMB_FLAGS2_EXTENDED_SECURITY,
 )
 from smbfuse.wire.text import ASCII, TextCodec
+from smbfuse.wire.writer import Coder, Tail
 
 NO_DIALECT: Final = 0xFFFF
 """Dialect index of a server that takes none of the dialects offered."""

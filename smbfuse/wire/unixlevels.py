@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from smbfuse.wire import const
-from smbfuse.wire.codec import U8, U16, U32, U64, Rest, Tail, TextZUnaligned, WireStruct, length_of, wire
+from smbfuse.wire.codec import U8, U16, U32, U64, Rest, TextZUnaligned, WireStruct, length_of, wire
+from smbfuse.wire.writer import Tail
 
 _KEEP = const.UNIX_NO_CHANGE_64
 

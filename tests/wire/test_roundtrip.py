@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from smbfuse.errors import WireError
 from smbfuse.wire import codec, commands, filelevels, fsctls, infolevels, trans2
 from smbfuse.wire.chains import iter_entries, pack_entries
-from smbfuse.wire.codec import BODIES, VARIABLE, AndXBody, Body, Fixed, Tail, WireStruct
+from smbfuse.wire.codec import BODIES, VARIABLE, AndXBody, Body, WireStruct
 from smbfuse.wire.filelevels import Fea
 from smbfuse.wire.frame import RawBody, decode, encode
 from smbfuse.wire.header import Header
 from smbfuse.wire.locking import LockingRange32, LockingRange64
 from smbfuse.wire.setup import EchoRequest
 from smbfuse.wire.text import ASCII, OEM, UNICODE, TextCodec
+from smbfuse.wire.writer import Fixed, Tail
 
 assert commands.__all__
 assert trans2.FindFirst2Parameters.SIZE
