@@ -24,9 +24,10 @@ from tests.samba.smbd import Smbd
 from tests.support.logguard import LogGuard
 from tests.support.mount import Mount
 
-# dev: quick; ci: the same examples in every run, and ten times as many. No deadlines: machines are shared.
-hypothesis.settings.register_profile("dev", max_examples=50, deadline=None)
-hypothesis.settings.register_profile("ci", max_examples=500, deadline=None, derandomize=True)
+# dev: quick; ci: the same examples in every run, and ten times as many. No time limits: machines are shared.
+_TIMELESS: Any = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("dev", max_examples=50, **_TIMELESS)
+hypothesis.settings.register_profile("ci", max_examples=500, derandomize=True, **_TIMELESS)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 _NEEDS = {"samba": {"samba", "make_smbd"}, "fuse": {"mount"}}
