@@ -21,6 +21,8 @@ def cache_report(files: FileSystem) -> str:
         ("listings that had to go", cache.statistics.evicted),
         *((f"served, {why.value}", verdicts[why]) for why in Why if why in SERVED and verdicts[why]),
         *((f"asked, {why.value}", verdicts[why]) for why in Why if why not in SERVED),
+        ("listed ahead for walks", files.foresight.fetched),
+        ("of these, used", files.foresight.used),
         ("directories watched", len(files.watch.watched)),
         ("changes told", news.events),
         ("of these, our own names", news.ours),

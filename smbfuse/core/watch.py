@@ -18,6 +18,7 @@ import trio
 
 from smbfuse.client.notify import DirectoryWatch, Event
 from smbfuse.errors import StatusError
+from smbfuse.ntstatus import STATUS_NOT_IMPLEMENTED, STATUS_SMB_BAD_COMMAND
 
 if TYPE_CHECKING:
     from smbfuse.core.filesystem import FileSystem
@@ -29,6 +30,9 @@ REST: Final = 0.02
 """Seconds from one answer to the next request: what happens meanwhile comes together, and costs one request."""
 SHARE: Final = 8
 """One place in so many is for watches, of those that MaxMpxCount gives."""
+
+_UNKNOWN: Final = frozenset({STATUS_NOT_IMPLEMENTED, STATUS_SMB_BAD_COMMAND})
+"""How a server says that it knows of no watching (smbd with `change notify = no` by the first)."""
 
 Tell = Callable[["Inode", list[Event]], None]
 
@@ -108,13 +112,13 @@ class Watch:
             if not watch.ending:
                 log.debug("the server does not watch directory %d: %s", directory.number, exc)
                 self._files.soon(watch.end)
-                self._refused(served)
+                self._refused(exc.status, served)
         finally:
             if self._watches.get(directory) is watch:
                 del self._watches[directory]
             self._files.echoes.armed = bool(self._watches)
 
-    def _refused(self, served: bool) -> None:
+    def _refused(self, status: int, served: bool) -> None:
         """It watches no trees, or nothing at all, if it never did."""
-        self._ended = self._ended or not (served or self._subtree)
+        self._ended = self._ended or status in _UNKNOWN or not (served or self._subtree)
         self._subtree = False

@@ -319,7 +319,8 @@ async def test_a_copy_reads_ahead_one_block() -> None:
         assert f"read {at + 2}" not in before
 
 
-async def test_a_copy_within_the_mount() -> None:
+async def test_a_copy_within_the_mount(mock_clock: MockClock) -> None:
+    """However long it takes: the clock stands still, and one call does all."""
     content = os.urandom(3 * MIB + 12345)
     async with mounted(a=content, b=b"y" * 100) as m:
         source, target = await m.open("a", os.O_RDONLY), await m.open("b")
@@ -365,7 +366,7 @@ async def test_a_call_ends_soon(mock_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("command", [SMB_COM_READ_ANDX, SMB_COM_WRITE_ANDX])
-async def test_an_error_in_the_middle_is_the_next_call_s(command: int) -> None:
+async def test_an_error_in_the_middle_is_the_next_call_s(command: int, mock_clock: MockClock) -> None:
     content = os.urandom(6 * MIB)
     async with mounted(a=content, b=b"") as m:
         m.server.script.on(

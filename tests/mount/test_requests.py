@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.mount.posix import fails, pattern
-from tests.samba.smbd import Smbd
+from tests.samba.smbd import Share, Smbd
 from tests.support.mount import Mount
 from tests.support.processes import eventually
 from tests.support.tap import NOTIFY, Tap
@@ -50,18 +50,27 @@ class Wire:
 
 
 @pytest.fixture
-def tap(samba: Smbd) -> Iterator[Tap]:
+def server(make_smbd: Callable[..., Smbd], tmp_path: Path) -> Smbd:
+    """It tells of no changes: what it told of ours, and when, would be asked about at moments of its own."""
+    share = tmp_path / "share"
+    share.mkdir()
+    (share / "hello.txt").write_bytes(b"hello\n")
+    return make_smbd([Share(name="share", path=share)], options={"change notify": "no"})
+
+
+@pytest.fixture
+def tap(server: Smbd) -> Iterator[Tap]:
     """To be asked for before `mount`, so that it outlives the mount."""
-    with Tap((samba.address, samba.port)) as made:
+    with Tap((server.address, server.port)) as made:
         yield made
 
 
 @pytest.fixture(params=["unix", "nounix"])
-def wire(request: pytest.FixtureRequest, samba: Smbd, tap: Tap, mount: Callable[..., Mount]) -> Iterator[Wire]:
-    behind = samba.shares["share"].path / f"requests-{os.getpid()}"
+def wire(request: pytest.FixtureRequest, server: Smbd, tap: Tap, mount: Callable[..., Mount]) -> Iterator[Wire]:
+    behind = server.shares["share"].path / "requests"
     behind.mkdir()
     unix = request.param == "unix"
-    made = mount(samba, port=tap.port, actimeo=LIFETIME, **({} if unix else {"nounix": True}))
+    made = mount(server, port=tap.port, actimeo=LIFETIME, **({} if unix else {"nounix": True}))
     (made.path / behind.name).stat()
     yield Wire(made, tap, behind, unix=unix)
     shutil.rmtree(behind)
@@ -137,7 +146,7 @@ def test_a_walk_of_2000_files(wire: Wire) -> None:
 
 
 def test_a_second_git_status_of_2000_files(wire: Wire) -> None:
-    grow(wire.behind)
+    grow(wire.behind, 200)
     for words in (["init", "-q"], ["add", "."], ["-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "all"]):
         subprocess.run(["git", *words], cwd=wire.behind, check=True, timeout=60)
     command = ["git", "-c", "safe.directory=*", "-c", "core.fileMode=false", "status", "--porcelain"]
@@ -151,11 +160,11 @@ def test_a_second_git_status_of_2000_files(wire: Wire) -> None:
     assert total(second) <= total(first) * 0.05, (first, second)
 
 
-def grow(path: Path) -> None:
-    """2,000 files in 20 directories."""
-    for number in range(20):
+def grow(path: Path, directories: int = 20) -> None:
+    """2,000 files."""
+    for number in range(directories):
         (path / f"dir{number}").mkdir()
-        for name in range(100):
+        for name in range(2000 // directories):
             (path / f"dir{number}" / f"file{name}").write_bytes(b"%d" % name)
 
 
@@ -214,8 +223,8 @@ def test_sequential_read_and_write_use_large_requests(wire: Wire) -> None:
     assert read["READ_ANDX"] <= size // (60 << 10) + 2, read
 
 
-def test_without_cache_each_stat_asks(samba: Smbd, tap: Tap, mount: Callable[..., Mount]) -> None:
-    made = mount(samba, port=tap.port, actimeo=0)
+def test_without_cache_each_stat_asks(server: Smbd, tap: Tap, mount: Callable[..., Mount]) -> None:
+    made = mount(server, port=tap.port, actimeo=0)
     (made.path / "hello.txt").stat()
     with tap.counted() as cost:
         for _ in range(3):
