@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 IO_REPARSE_TAG_SYMLINK: Final = 0xA000_000C
 """[MS-FSCC] 2.1.2.1."""
+LARGEST: Final = (1 << 63) - 1
+"""Bytes of the largest file that Linux knows."""
 BLOCK: Final = 512
 """Unit of st_blocks."""
 
@@ -196,7 +198,7 @@ def from_nt(info: NtTimes, created: int, *, file_id: int = 0, nlink: int = 1) ->
     is_dir = bool(dos & FILE_ATTRIBUTE_DIRECTORY) and not is_link
     return Attributes(
         kind=stat.S_IFLNK if is_link else stat.S_IFDIR if is_dir else stat.S_IFREG,
-        size=0 if is_dir else info.end_of_file,
+        size=0 if is_dir else min(info.end_of_file, LARGEST),
         allocated=info.allocation_size,
         atime_ns=filetime_to_ns(info.last_access_time or written),
         mtime_ns=filetime_to_ns(written),
@@ -235,7 +237,7 @@ def from_unix(info: FileUnixBasic) -> Attributes:
     """Attributes from the UNIX extensions, which tell everything but the time of creation."""
     return Attributes(
         kind=_UNIX_KINDS.get(info.file_type, stat.S_IFREG),
-        size=info.end_of_file,
+        size=min(info.end_of_file, LARGEST),
         allocated=info.number_of_bytes,
         atime_ns=filetime_to_ns(info.last_access_time),
         mtime_ns=filetime_to_ns(info.last_modification_time),

@@ -74,8 +74,11 @@ def is_snapshot(name: str) -> bool:
 
 
 def acceptable(name: str) -> bool:
-    """Whether a name from the server may be shown to the kernel: no path, no end of string, no directory link."""
-    return bool(name) and name not in (".", "..") and "/" not in name and "\0" not in name
+    """Whether a name from the server may be shown to the kernel: no path, no end of string, no directory link.
+
+    No name that is longer than any server's, either: for the sake of one the kernel would refuse the whole listing.
+    """
+    return 0 < len(name) <= MAX_COMPONENT and name not in (".", "..") and "/" not in name and "\0" not in name
 
 
 @dataclass(frozen=True, slots=True)

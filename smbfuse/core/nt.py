@@ -221,7 +221,7 @@ class NtBackend:
             full = await self.tree.query_fs(FsFullSizeInfo)
             unit = full.sectors_per_allocation_unit * full.bytes_per_sector
             return Space(
-                unit,
+                max(unit, 1),
                 full.total_allocation_units,
                 full.actual_available_allocation_units,
                 full.caller_available_allocation_units,
@@ -234,7 +234,7 @@ class NtBackend:
         size = await self.tree.query_fs(FsSizeInfo)
         unit = size.sectors_per_allocation_unit * size.bytes_per_sector
         free = size.available_allocation_units
-        return Space(unit, size.total_allocation_units, free, free, 0, 0)
+        return Space(max(unit, 1), size.total_allocation_units, free, free, 0, 0)
 
     # --- lost connections
 

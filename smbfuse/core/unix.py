@@ -140,7 +140,7 @@ class UnixBackend(NtBackend):
     async def space(self) -> Space:
         info = await self.tree.query_fs(PosixFsInfo)
         return Space(
-            info.block_size,
+            max(info.block_size, 1),
             info.total_blocks,
             info.blocks_available,
             info.user_blocks_available,
