@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound="WireStruct")
 
 MAX_DATA: Final = 0xFF00
+MAX_NAMES: Final = 1_000_000
+"""Names of one directory at most. A listing is held in memory, and a server that lies has no end of names."""
 _FIRST_FLAGS: Final = SMB_FIND_CLOSE_AT_EOS | SMB_FIND_RETURN_RESUME_KEYS
 _END: Final = frozenset({STATUS_NO_MORE_FILES, STATUS_NO_SUCH_FILE})
 
@@ -55,6 +57,7 @@ class Search(Generic[E]):
         """Where the search handle is known."""
         self._losses = 0
         self._last = ""
+        self._given = 0
         self._ended = False
 
     async def next_page(self) -> list[E]:
@@ -65,7 +68,7 @@ class Search(Generic[E]):
             except ConnectionLost as exc:
                 if self._search_id is None:
                     raise  # that is waited for long enough
-                self._search_id, self._at, self._last = None, None, ""
+                self._search_id, self._at, self._last, self._given = None, None, "", 0
                 self._losses += 1
                 await self._tree.try_again(exc, self._losses)
         return []
@@ -77,6 +80,10 @@ class Search(Generic[E]):
         if repeated and not self._ended:
             await self.close()
             raise RemoteProtocolError("a search goes on for ever without giving new names")
+        self._given += len(found)
+        if self._given > MAX_NAMES:
+            await self.close()
+            raise RemoteProtocolError(f"a directory of more than {MAX_NAMES:,} names")
         return found
 
     async def _first(self) -> list[E]:

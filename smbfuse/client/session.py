@@ -72,6 +72,8 @@ log: Final = logging.getLogger(__name__)
 DIALECT: Final = "NT LM 0.12"
 MAX_BUFFER: Final = 0xFFFF
 """Largest message that we take for a transaction; reads may be larger. The field has 16 bits."""
+MAX_AT_ONCE: Final = 1024
+"""Requests under way at most, whatever the server offers: each may have an answer of a megabyte."""
 MAX_SETUP_ROUNDS: Final = 8
 
 _FLAGS2: Final = (
@@ -187,7 +189,7 @@ class Session:
         self.limits = Limits(
             capabilities=negotiated.capabilities,
             max_buffer_size=max(negotiated.max_buffer_size, 1024),
-            max_mpx_count=max(negotiated.max_mpx_count, 1),
+            max_mpx_count=min(max(negotiated.max_mpx_count, 1), MAX_AT_ONCE),
             signing=bool(server_signs or server_must),
             server_time=negotiated.system_time,
             clock_ahead_ns=filetime_to_ns(negotiated.system_time) - time.time_ns(),
