@@ -406,7 +406,7 @@ class OpenFile:
 
     def broken(self, level: int) -> None:
         """The server's notice: of the oplock remains `level` (OPLOCK_NONE, OPLOCK_LEVEL_II). [MS-CIFS] 3.2.5.42."""
-        if self.oplock in (OPLOCK_NONE, level):
+        if self.oplock in (OPLOCK_NONE, level) or (self.breaking is not None and self.breaking <= level):
             return
         self.breaking = level if self.breaking is None else min(self.breaking, level)
         if self.on_break is not None:

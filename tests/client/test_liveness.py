@@ -11,6 +11,8 @@ from smbfuse.errors import ConnectionLost, RequestTimeout
 from smbfuse.wire.const import (
     FILE_OPEN_IF,
     NT_CREATE_REQUEST_OPBATCH,
+    OPLOCK_LEVEL_II,
+    OPLOCK_NONE,
     SMB_COM_ECHO,
     SMB_COM_NT_CREATE_ANDX,
     SMB_COM_TRANSACTION2,
@@ -171,6 +173,21 @@ async def test_break_of_an_unknown_file_is_kept_in_bounds(nursery: trio.Nursery)
     await ask(tree)
     assert len(tree.at.early_breaks) <= 50
     assert server.last.acknowledged == []
+
+
+async def test_break_that_is_told_again_and_again_is_heard_once(nursery: trio.Nursery) -> None:
+    """Else a server could keep us busy with ever more tasks for one file."""
+    server = FakeServer(offer=Offer(oplocks=True))
+    tree = await tree_of(server, nursery)
+    fid = await open_for_batch(tree)
+    heard: list[int | None] = []
+    file = tree.at.opens[fid]
+    file.on_break = lambda: heard.append(file.breaking)
+    for level in (1, 1, 0, 1, 0, 0):
+        await server.last.break_oplock(fid, level)
+    await wait_all_tasks_blocked()
+    assert heard == [OPLOCK_LEVEL_II, OPLOCK_NONE]
+    assert tree.session.connection.statistics.breaks == 6
 
 
 # --- signatures
