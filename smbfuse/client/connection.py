@@ -47,6 +47,8 @@ class Call:
     error: ConnectionLost | None = None
     sent: bool = False
     abandoned: bool = False
+    hopeless_at: float = math.inf
+    """trio time from which no answer is counted on any more: twice what it may take has passed."""
 
 
 @dataclass(slots=True)
@@ -117,6 +119,7 @@ class Connection:
         ended = False
         try:
             with trio.fail_after(limit):
+                call.hopeless_at = trio.current_time() + 2 * limit
                 await self.window.acquire(urgent, unhurried)
                 self._start(call, bodies, rest, tid, uid, flags2)
                 await call.done.wait()
@@ -285,6 +288,9 @@ class Connection:
             await trio.sleep(self.echo_interval / 4)
             if not self.engine.mids.pending:
                 continue
+            if reason := self._hopeless():
+                self.fail(ConnectionLost(reason))
+                return
             heard_at = max(self._transport.last_received, self._busy_since)
             silent = trio.current_time() - heard_at
             patience = 2 * self.echo_interval if asked_at > heard_at else max(2 * self.echo_interval, self.timeout)
@@ -293,6 +299,18 @@ class Connection:
             elif silent >= self.echo_interval and asked_at <= heard_at and self.window.used < self.window.limit:
                 asked_at = trio.current_time()
                 self.spawn(self.echo)
+
+    def _hopeless(self) -> str | None:
+        """Why nothing can come of this connection any more, though the server says something now and then."""
+        now, begun = trio.current_time(), self._transport.begun
+        if begun is not None and now - begun > self.timeout and not self.patient:
+            return f"a message of the server's has not come to its end for {self.timeout:g} s"
+        calls = [pending.owner for pending in self.engine.mids.pending.values()]
+        unanswered = sum(now > call.hopeless_at for call in calls)
+        endless = sum(call.hopeless_at == math.inf for call in calls)
+        if unanswered and unanswered + endless >= self.window.limit - self.window.reserved:
+            return f"the server has left {unanswered} requests unanswered, and takes no more at once"
+        return None
 
     async def echo(self) -> None:
         """One SMB_COM_ECHO and its answer. Raises as `request`."""

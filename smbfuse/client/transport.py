@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from smbfuse.client.sizes import UNIX_READ
 from smbfuse.errors import ConnectError, ConnectionLost, RemoteProtocolError
-from smbfuse.wire.frame import MAX_FRAME
 from smbfuse.wire.header import HEADER_SIZE
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SESSION_MESSAGE: Final = 0x00
 SESSION_KEEPALIVE: Final = 0x85
+MAX_ANSWER: Final = UNIX_READ + 64 * 1024
+"""Bytes of the longest message that is taken: the answer to our longest read. The transport could carry 16 MiB."""
 _BUFFER: Final = 64 * 1024
 _DIRECT: Final = 8 * 1024
 """Frames longer than this are received into a buffer of their own, so that their payload need not be copied."""
@@ -39,7 +41,7 @@ _IN_A_ROW: Final = 32
 class Transport:
     """A connected socket that carries frames."""
 
-    def __init__(self, sock: socket.socket, max_frame: int = MAX_FRAME) -> None:
+    def __init__(self, sock: socket.socket, max_frame: int = MAX_ANSWER) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._max_frame = max_frame
@@ -48,6 +50,8 @@ class Transport:
         self._in_a_row = 0
         self.last_received = trio.current_time()
         """trio time at which bytes last came in."""
+        self.begun: float | None = None
+        """trio time at which the message began of which only a part is here."""
 
     # --- sending
 
@@ -101,6 +105,7 @@ class Transport:
                 size = self._frame_size(buffer[start : start + 4])
                 if stop - start - 4 >= size:
                     start += 4
+                    self.begun = None
                     if size:
                         yield bytes(buffer[start : start + size])
                     start += size
@@ -109,16 +114,24 @@ class Transport:
                     have = stop - start - 4
                     frame[:have] = buffer[start + 4 : stop]
                     start = stop = 0
+                    self._begins()
                     await self._receive_all(frame[have:])
+                    self.begun = None
                     yield frame
                 else:
                     break
             if start == stop:
                 start = stop = 0
-            elif stop == _BUFFER or start > _BUFFER // 2:
+            else:
+                self._begins()
+            if stop == _BUFFER or start > _BUFFER // 2:
                 buffer[: stop - start] = bytes(buffer[start:stop])
                 start, stop = 0, stop - start
             stop += await self._receive(buffer[stop:])
+
+    def _begins(self) -> None:
+        if self.begun is None:
+            self.begun = self.last_received
 
     def _frame_size(self, head: memoryview) -> int:
         """Length of the message that the transport header announces; 0 for a keep-alive. [RFC1002] 4.3.1."""
