@@ -63,9 +63,11 @@ from smbfuse.errors import (
     ConnectionLost,
     ConnectionRefused,
     NotSupported,
+    RemoteProtocolError,
     RequestTimeout,
     SmbfuseError,
     StatusError,
+    WireError,
 )
 
 logger = logging.getLogger(__name__)
@@ -365,15 +367,19 @@ _ERRNO_OF_CLASS: Final[dict[type, int]] = {
     SmbfuseError: EIO,
 }
 
-# Statuses that were warned of. The server chooses them: hence the bound.
-_warned: set[int] = set()
+# What was warned of, once each. The server chooses it: hence the bound.
+_warned: set[str] = set()
 _MAX_WARNED: Final = 64
 
 
+def _warn(text: str) -> None:
+    if text not in _warned and len(_warned) < _MAX_WARNED:
+        _warned.add(text)
+        logger.warning("%s", text)
+
+
 def _unknown(status: int) -> int:
-    if status not in _warned and len(_warned) < _MAX_WARNED:
-        _warned.add(status)
-        logger.warning("no errno known for %s: programs see EIO", nt.status_name(status))
+    _warn(f"no errno known for {nt.status_name(status)}: programs see EIO")
     return EIO
 
 
@@ -394,5 +400,7 @@ def as_oserror(error: SmbfuseError, operation: str, path: str = "") -> OSError:
     if isinstance(error, StatusError):
         number = errno_of(error.status, operation)
     else:
+        if isinstance(error, (RemoteProtocolError, WireError)):
+            _warn(f"the server gave an answer that cannot be: {error}")
         number = next(_ERRNO_OF_CLASS[base] for base in type(error).__mro__ if base in _ERRNO_OF_CLASS)
     return OSError(number, os.strerror(number), *([path] if path else []))

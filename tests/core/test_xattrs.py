@@ -42,6 +42,7 @@ from tests.client.support import logged_on
 from tests.fakes.exchange import Exchange, Reply
 from tests.fakes.script import refused
 from tests.fakes.server import FakeServer
+from tests.support.logguard import LogGuard
 
 FOREIGN = (b"security.capability", b"system.posix_acl_access", b"trusted.a", b"system.smb3_acl", b"user.", b"other")
 
@@ -328,7 +329,8 @@ def _opened(size: int) -> NtCreateAndXResponse:
 
 
 @pytest.mark.parametrize("data", [b"\1", b"\xff" * 40, b"\x20" + bytes(3) + b"\xff" * 40])
-async def test_nonsense_from_the_server_is_an_io_error(data: bytes) -> None:
+async def test_nonsense_from_the_server_is_an_io_error(data: bytes, log_guard: LogGuard) -> None:
+    log_guard.expect("the server gave an answer that cannot be: (Fea|FileEaInfo)")
     async with mounted() as m:
         number = await m.number()
         m.server.script.clear()
