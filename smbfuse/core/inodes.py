@@ -46,6 +46,10 @@ class Inode:
     """
     linked: bool = False
     """Whether we gave it a further name: then the names known count, where the server does not tell how many it has."""
+    doubtful: int = 0
+    """How many names of it the kernel may still believe in, which others have changed."""
+    looked_up: bool = False
+    """Whether the kernel has looked it up since it became doubtful, or since it was last opened."""
     pages_hold: bool = False
     """Whether what the kernel has of its data was read under an oplock that has been held ever since."""
     lookups: int = 0
@@ -80,6 +84,8 @@ class InodeTable:
     def __init__(self, root: Inode, key: Callable[[str], str], *, server_numbers: bool = True) -> None:
         self.root = root
         self.server_numbers = server_numbers
+        self.renamed: Callable[[Inode, Inode, str], None] = lambda inode, parent, name: None
+        """Called with an inode, and the directory and name that it had: others have given it another."""
         self._key = key
         self._by_number: dict[int, Inode] = {root.number: root}
         self._by_name: dict[tuple[int, str], Inode] = {}
@@ -167,6 +173,7 @@ class InodeTable:
         if attrs.nlink <= 1:
             for parent, name in list(inode.names.values())[:-1]:
                 self.unlink(parent, name)
+                self.renamed(inode, parent, name)
 
     def is_by_another_name(self, parent: Inode, name: str, attrs: Attributes) -> bool:
         """Whether `enter` would take this file for one that is known, but not under this name."""

@@ -10,6 +10,7 @@ changed by us or by others no event tells; if we have just changed it, it is ask
 
 from __future__ import annotations
 
+import logging
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from smbfuse.client.notify import Event
     from smbfuse.core.filesystem import FileSystem
     from smbfuse.core.inodes import Inode
+
+log: Final = logging.getLogger(__name__)
 
 OURS: Final = 0.1
 """Seconds after a change of ours in which the server tells of it, as a rule."""
@@ -110,8 +113,10 @@ class News:
             if kind is None:
                 self._modified(parent, name, notices)
             elif self._files.echoes.matches((parent.number, self._files.style.key(name)), kind):
+                log.debug("told that %s %s, which we did", name, kind.name)
                 self.statistics.ours += 1
             else:
+                log.debug("told that %s %s", name, kind.name)
                 self._moved(parent, name, notices)
 
     def _places(self, directory: Inode, path: str) -> Iterator[tuple[Inode, str]]:

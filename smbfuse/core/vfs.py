@@ -105,6 +105,7 @@ class Vfs:
         self.remembered = Remembered(mount.dynperm)
         self.read_only = mount.read_only
         self.inodes = InodeTable(Inode(ROOT, stat.S_IFDIR), self.style.key, server_numbers=mount.serverino)
+        self.inodes.renamed = self._renamed_by_others
         self.handles = HandleTable()
         self.kernel = Kernel()
         self.opens = OpenTable()
@@ -262,11 +263,31 @@ class Vfs:
         await self._tell_links(parent, found.name, found.attrs)
         inode = self.inodes.enter(parent, found.name, found.attrs)
         inode.lookups += 1
+        inode.looked_up = True
         asked_of = version if inode is known else inode.version
         attrs = await self._learn_found(inode, found, asked_of)
         if inode.version == asked_of:
             self.cache.update(parent, found.name, attrs)
         return self.entry(inode, attrs, found.until)
+
+    def _renamed_by_others(self, inode: Inode, parent: Inode, name: str) -> None:
+        """The kernel believes in the old name still: to open that would be to open the file under its new one."""
+        inode.doubtful += 1
+        inode.looked_up = False
+        self.soon(partial(self._forget_old_name, inode, parent.number, name))
+
+    async def _forget_old_name(self, inode: Inode, parent: int, name: str) -> None:
+        try:
+            await self.kernel.forget_name(parent, to_kernel(name))
+        finally:
+            inode.doubtful -= 1
+
+    def check_name(self, inode: Inode) -> None:
+        """OSError(ESTALE) if the kernel may mean another file by a name that it believes in: it looks again then."""
+        if inode.doubtful:
+            if not inode.looked_up:
+                raise OSError(errno.ESTALE, "others have given the file another name")
+            inode.looked_up = False
 
     async def _tell_links(self, parent: Inode, name: str, attrs: Attributes) -> None:
         """See to it that `attrs` tells how many names a file has where it is known by another one already.
@@ -369,6 +390,8 @@ class Vfs:
         """Change size, mode, owner or times."""
         inode = self.inodes.get(number)
         self.check_writable(inode)
+        if change.size is not None and not self.opens.in_use(inode):
+            self.check_name(inode)
         before = self.cache.attributes(inode)
         if before is None and change.permissions is not None:
             before = await self._refresh(inode)

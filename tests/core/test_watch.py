@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -11,6 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse import ntstatus as nt
 from smbfuse.client.tree import connect_tree
+from smbfuse.core.backend import Change
 from smbfuse.core.filesystem import FileSystem
 from smbfuse.core.inodes import ROOT
 from smbfuse.core.kernel import Kernel
@@ -37,9 +40,11 @@ FILES = {"a.txt": b"aaa", "b.txt": b"bb", "dir/inner.txt": b"inner", "dir/sub/de
 
 
 class Recorder(Kernel):
-    """What the kernel was made to forget."""
+    """What the kernel was made to forget. It does when `ready` is set."""
 
     def __init__(self) -> None:
+        self.ready = trio.Event()
+        self.ready.set()
         self.names: list[tuple[int, bytes]] = []
         self.attributes: list[int] = []
         self.data: list[int] = []
@@ -51,6 +56,7 @@ class Recorder(Kernel):
         self.attributes.append(number)
 
     async def forget_name(self, directory: int, name: bytes) -> None:
+        await self.ready.wait()
         self.names.append((directory, name))
 
     async def forget_names(self, names: Sequence[tuple[int, bytes]]) -> None:
@@ -334,3 +340,28 @@ async def test_what_happens_in_a_moment_costs_one_request(autojump_clock: MockCl
             before = trio.current_time()
             watched = await m.watching.next()
             assert trio.current_time() >= before + REST
+
+
+async def test_the_old_name_of_a_file_does_not_open_it_under_its_new_one(autojump_clock: MockClock) -> None:
+    """The kernel opens by the number that it took for the old name: it has to look again, and once is enough."""
+    async with watched_mount() as m:
+        number = await number_of(m, b"a.txt")
+        volume = m.server.volume
+        volume.move(volume.find("a.txt"), volume.find(""), "moved.txt")
+        m.kernel.ready = trio.Event()
+        assert b"moved.txt" in await m.list()
+        for change in (m.files.open(number, os.O_WRONLY), m.files.setattr(number, Change(size=0))):
+            with pytest.raises(OSError, match="another name") as raised:
+                await change
+            assert raised.value.errno == errno.ESTALE
+        assert await number_of(m, b"moved.txt") == number
+        opened = await m.files.open(number, os.O_RDONLY)
+        with pytest.raises(OSError, match="another name"):
+            await m.files.open(number, os.O_RDONLY)
+        m.kernel.ready.set()
+        await wait_all_tasks_blocked()
+        assert m.kernel.names == [(ROOT, b"a.txt")]
+        again = await m.files.open(number, os.O_RDONLY)
+        for each in (opened, again):
+            await m.files.release(each.number)
+        assert bytes(volume.find("moved.txt").data) == b"aaa"
