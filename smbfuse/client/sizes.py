@@ -1,7 +1,8 @@
 """How much one READ_ANDX or WRITE_ANDX may carry. [MS-SMB] 2.2.4.5.2.1 (CAP_LARGE_READX, CAP_LARGE_WRITEX), 2.2.4.2.
 
-A server that offers the UNIX extensions is Samba or follows it: unsigned, it answers reads of 1 MiB in one message and
-takes writes of nearly 128 KiB (4.17). Windows stays at 64 KiB. With signing the document binds us to MaxBufferSize.
+A server that offers the UNIX extensions is Samba or follows it: unsigned, it answers reads of 1 MiB in one message,
+signed of nearly 128 KiB, and takes writes of that size (4.17). Windows stays at 64 KiB. With signing the document binds
+us to MaxBufferSize; Samba takes more all the same (cifs.ko relies on it, too), others if the user says so.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ OVERHEAD: Final = 64
 """Header, words and pads around the data of a read answer or a write request: 60 to 64 bytes."""
 UNIX_READ: Final = 1024 * 1024
 UNIX_WRITE: Final = 31 * PAGE
-"""The message stays below the 0x1FFFF bytes that smbd 4.17 takes."""
+"""The message stays below the 0x1FFFF bytes that smbd 4.17 takes, and gives when it signs."""
 LARGE_READ: Final = 15 * PAGE
 LARGE_WRITE: Final = 16 * PAGE
 
@@ -37,15 +38,20 @@ class TransferSizes:
         """What the negotiation and the options rsize, wsize allow."""
         buffer = max(limits.max_buffer_size - OVERHEAD, 512)
         small = buffer // PAGE * PAGE or buffer
-        read = _large(limits, CAP_LARGE_READX, UNIX_READ, LARGE_READ, small)
-        write = _large(limits, CAP_LARGE_WRITEX, UNIX_WRITE, LARGE_WRITE, small)
-        return cls(min(read, settings.rsize or read), min(write, settings.wsize or write))
+        return cls(
+            _most(limits, CAP_LARGE_READX, UNIX_READ, max(LARGE_READ, small), small, settings.rsize),
+            _most(limits, CAP_LARGE_WRITEX, UNIX_WRITE, max(LARGE_WRITE, small), small, settings.wsize),
+        )
 
 
-def _large(limits: Limits, capability: int, unix: int, large: int, small: int) -> int:
-    if limits.signing or not limits.has(capability):
-        return small
-    return unix if limits.has(CAP_UNIX) else max(large, small)
+def _most(limits: Limits, capability: int, unix: int, large: int, small: int, asked: int | None) -> int:
+    if not limits.has(capability):
+        usual = possible = small
+    elif limits.has(CAP_UNIX):
+        usual = possible = min(unix, UNIX_WRITE) if limits.signing else unix
+    else:
+        usual, possible = small if limits.signing else large, large
+    return usual if asked is None else min(asked, possible)
 
 
 def pieces(size: int, most: int) -> list[tuple[int, int]]:

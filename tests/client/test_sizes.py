@@ -23,7 +23,8 @@ def limits(capabilities: int, *, buffer: int = 16644, signing: bool = False) -> 
     [
         pytest.param(limits(LARGE | CAP_UNIX), 1024 * 1024, 126_976, id="Samba"),
         pytest.param(limits(LARGE), 61_440, 65_536, id="Windows"),
-        pytest.param(limits(LARGE | CAP_UNIX, signing=True), 16_384, 16_384, id="signed: within MaxBufferSize"),
+        pytest.param(limits(LARGE | CAP_UNIX, signing=True), 126_976, 126_976, id="Samba, signed"),
+        pytest.param(limits(LARGE, signing=True), 16_384, 16_384, id="signed: within MaxBufferSize"),
         pytest.param(limits(CAP_LARGE_READX), 61_440, 16_384, id="large reads only"),
         pytest.param(limits(0), 16_384, 16_384, id="neither"),
         pytest.param(limits(0, buffer=4356), 4096, 4096, id="a small server"),
@@ -35,9 +36,18 @@ def test_sizes(negotiated: Limits, read: int, write: int) -> None:
     assert TransferSizes.of(negotiated, settings()) == TransferSizes(read, write)
 
 
-def test_options_only_make_them_smaller() -> None:
-    assert TransferSizes.of(limits(LARGE), settings(rsize=4000, wsize=5000)) == TransferSizes(4000, 5000)
-    assert TransferSizes.of(limits(LARGE), settings(rsize=10**9, wsize=10**9)) == TransferSizes(61_440, 65_536)
+@pytest.mark.parametrize(
+    ("negotiated", "most"),
+    [
+        (limits(LARGE), TransferSizes(61_440, 65_536)),
+        (limits(LARGE, signing=True), TransferSizes(61_440, 65_536)),
+        (limits(LARGE | CAP_UNIX, signing=True), TransferSizes(126_976, 126_976)),
+        (limits(0), TransferSizes(16_384, 16_384)),
+    ],
+)
+def test_options_make_them_as_large_as_the_server_takes_at_all(negotiated: Limits, most: TransferSizes) -> None:
+    assert TransferSizes.of(negotiated, settings(rsize=4000, wsize=5000)) == TransferSizes(4000, 5000)
+    assert TransferSizes.of(negotiated, settings(rsize=10**9, wsize=10**9)) == most
 
 
 @given(size=st.integers(0, 5_000_000), most=st.integers(512, 1_100_000))
