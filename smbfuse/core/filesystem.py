@@ -406,6 +406,10 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
     def listed(self, directory: Inode) -> None:
         self.watch.used(directory)
 
+    def doubt_all(self) -> None:
+        self.news.nothing_is_sure(self.inodes.root)
+        self.watch.start()
+
     async def left_alone(self, directory: Inode) -> None:
         await self.watch.leave(directory)
 

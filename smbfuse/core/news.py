@@ -80,19 +80,19 @@ class News:
 
     def tell(self, directory: Inode, events: list[Event]) -> None:
         """These happened below `directory`; if there are none, more than could be told."""
-        notices = _Notices()
         if not events:
             self.statistics.overflows += 1
-            self._files.echoes.clear()
-            self.all_below(directory, notices)
+            self.nothing_is_sure(directory)
+        notices = _Notices()
         for event in events:
             self.statistics.events += 1
             self._one(directory, event, notices)
         self._send(notices)
 
-    def all_below(self, directory: Inode, notices: _Notices) -> None:
-        """Nothing is sure any more: what the kernel was told may be believed no longer, either."""
-        files = self._files
+    def nothing_is_sure(self, directory: Inode) -> None:
+        """Nobody told what happened below: what the kernel was told may be believed no longer, either."""
+        files, notices = self._files, _Notices()
+        files.echoes.clear()
         for inode in list(files.inodes):
             if not files.inodes.is_below(inode, directory):
                 continue
@@ -104,6 +104,7 @@ class News:
             files.cache.doubt(inode)
             files.cache.stale(inode)
             files.handles.outdated(inode)
+        self._send(notices)
 
     def _one(self, directory: Inode, event: Event, notices: _Notices) -> None:
         kind = _KINDS.get(event.action)

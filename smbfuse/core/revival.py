@@ -44,9 +44,7 @@ class Revival:
         self._files.silly.disconnected()
 
     def _revived(self) -> None:
-        for inode in list(self._files.inodes):
-            self._files.cache.changed(inode)
-            self._files.cache.stale(inode)
+        self._files.doubt_all()
         self._settler.soon(self._open_again)
 
     async def _open_again(self) -> None:

@@ -162,6 +162,12 @@ class Vfs:
     def missed(self, directory: Inode) -> None:
         """Nothing is known of a name in this directory. It is just asked for without `listings.py`."""
 
+    def doubt_all(self) -> None:
+        """Nobody told us of changes for a while: ask again for everything. So does the kernel with `filesystem.py`."""
+        for inode in list(self.inodes):
+            self.cache.doubt(inode)
+            self.cache.stale(inode)
+
     async def left_alone(self, directory: Inode) -> None:
         """Give back what we have open of a directory (and below) for purposes of our own: it is to move, or to go."""
 

@@ -89,7 +89,6 @@ async def _file_system(tree: Tree, mount: MountSettings, nursery: trio.Nursery) 
     await files.check_root()
     await files.find_acls()
     files.watch.start()
-    tree.on_revived.append(files.watch.start)
     return files
 
 

@@ -20,17 +20,29 @@ SOON = 10.0
 """Seconds that a loaded machine may take; 50 ms on an idle one."""
 
 
+@pytest.fixture
+def share(tmp_path: Path) -> Path:
+    """Where it lies on the server's disk, of which smbd does not hear."""
+    path = tmp_path / "share"
+    (path / "top" / "sub").mkdir(parents=True)
+    return path
+
+
+@pytest.fixture
+def server(make_smbd: Callable[..., Smbd], share: Path) -> Smbd:
+    return make_smbd([Share(name="share", path=share)])
+
+
 @pytest.fixture(params=["unix", "nounix"])
-def machines(
-    request: pytest.FixtureRequest, make_smbd: Callable[..., Smbd], mount: Callable[..., Mount], tmp_path: Path
-) -> tuple[Path, Path]:
+def machines(request: pytest.FixtureRequest, server: Smbd, mount: Callable[..., Mount]) -> tuple[Path, Path]:
     """The same directory, three levels below the share's root, on the mount and on another machine's."""
-    share = tmp_path / "share"
-    (share / "top" / "sub").mkdir(parents=True)
-    server = make_smbd([Share(name="share", path=share)])
     options: dict[str, object] = {} if request.param == "unix" else {"nounix": True}
-    here = mount(server, "share", actimeo=LIFETIME, **options).path
-    there = mount(server, "share", **options).path
+    mounted = mount(server, "share", actimeo=LIFETIME, **options)
+    mounted.guard.expect("connecting again$|connected again after")
+    here = mounted.path
+    other = mount(server, "share", **options)
+    other.guard.expect("connecting again$|connected again after")
+    there = other.path
     armed(here, there)
     return here / "top" / "sub", there / "top" / "sub"
 
@@ -163,6 +175,27 @@ def test_much_happens_at_once(machines: tuple[Path, Path]) -> None:
     for number in range(1500):
         (there / "many" / f"{number:04}{'x' * 150}").touch()
     soon(lambda: len(os.listdir(here / "many")) == 1500, "all are listed")
+
+
+def test_after_a_lost_connection_all_is_asked_anew(machines: tuple[Path, Path], server: Smbd, share: Path) -> None:
+    """Nobody tells what happened meanwhile; what happens then is told again."""
+    here, there = machines
+    behind = share / "top" / "sub"
+    for name in ("gone", "grown"):
+        (there / name).touch()
+    soon(lambda: sorted(os.listdir(here)) == ["gone", "grown"], "both are there")
+    assert not (here / "new").exists()
+    (behind / "new").touch()
+    (behind / "gone").unlink()
+    (behind / "grown").write_bytes(b"more")
+    assert not (here / "new").exists()
+    assert (here / "gone").exists()
+    assert (here / "grown").stat().st_size == 0
+    server.drop_clients()
+    soon(lambda: (here / "new").exists(), "the new name is found")
+    soon(lambda: not (here / "gone").exists(), "the other is missed")
+    soon(lambda: (here / "grown").stat().st_size == 4, "the size is seen")
+    armed(here, there)
 
 
 def test_what_is_kept_is_told(machines: tuple[Path, Path]) -> None:
