@@ -130,6 +130,11 @@ class ListingCalls(Vfs):
             return None
         return found, listing.until - self.cache.lifetime, self.cache.changes
 
+    def _changed(self, directory: Inode, name: str, since: int) -> bool:
+        """Whether we changed the file since we had made so many changes: then a listing begun there may be older."""
+        known = self.inodes.find(directory, name)
+        return known is not None and known.version > since
+
     async def _list_now(
         self, directory: Inode, goes_on: Callable[[int], bool] = lambda pages: True
     ) -> tuple[Entries, float, int]:
@@ -139,7 +144,8 @@ class ListingCalls(Vfs):
             found, whole = await self._list(directory, goes_on)
         if whole:
             entries: dict[str, tuple[str, Attributes | None]] = {
-                self.style.key(name): (name, attrs) for name, attrs in found
+                self.style.key(name): (name, None if self._changed(directory, name, at_all) else attrs)
+                for name, attrs in found
             }
             self.cache.learn_listing(directory, entries, asked, version)
         self.listed(directory)

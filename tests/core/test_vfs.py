@@ -393,3 +393,21 @@ async def test_forgotten_inodes_are_forgotten() -> None:
         with pytest.raises(OSError, match="no inode") as caught:
             await m.files.getattr(inner)
         assert caught.value.errno == errno.ESTALE
+
+
+async def test_a_listing_is_not_believed_about_files_written_while_it_came(autojump_clock: MockClock) -> None:
+    """It may have been made before the write; an append at the old size would destroy what was written."""
+    async with mounted(actimeo=60) as m:
+        number = (await m.files.lookup(ROOT, b"a.txt")).number
+        handle = (await m.files.open(number, os.O_WRONLY)).number
+        answer = trio.Event()
+        m.server.script.once(held(answer, done_first=True), command=SMB_COM_TRANSACTION2)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(m.list)
+            await trio.testing.wait_all_tasks_blocked()
+            await m.files.write(handle, 3, b"more")
+            await m.files.release(handle)
+            answer.set()
+        entry = await m.files.lookup(ROOT, b"a.txt")
+        assert entry.stat is not None
+        assert entry.stat.size == 7
