@@ -55,6 +55,8 @@ class Link:
         for flow in self.flows:
             flow.cut = None
         for end, told in ((self.client, True), (self.server, how.server_too)):
+            if end.fileno() < 0:
+                continue  # cut before, when the other side was not to know
             if told and how.reset:
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
                 end.close()
