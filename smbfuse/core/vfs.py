@@ -118,6 +118,7 @@ class Vfs:
         self.echoes = Echoes(clock)
         self._prefix = [part for part in mount.prefix.split("/") if part]
         self._settler = settler
+        self._space: Space | None = None
         self.opens.reopener = self._reopener
         self.opens.apart = partial(settler.run, grace=0)
 
@@ -180,9 +181,11 @@ class Vfs:
 
     async def check_root(self) -> None:
         """See that the root is there and a directory. StatusError, MountError."""
+        asked = self.cache.now()
         attrs = await self.backend.stat(self.path(self.inodes.root))
         if not attrs.is_dir:
             raise MountError(f"/{'/'.join(self._prefix)} on the share is a file, not a directory")
+        self.cache.learn(self.inodes.root, attrs, asked)
 
     # --- reaching files
 
@@ -365,6 +368,8 @@ class Vfs:
         """Attributes of an inode, from cache or from the server."""
         inode = self.inodes.get(number)
         attrs = self.cache.attributes(inode)
+        if attrs is None and inode is self.inodes.root and self.backend.tree.at.lost:
+            attrs = inode.attrs  # umount(8) looks at it first, and must not wait for a server that is away
         if attrs is None:
             attrs = await self._refresh(inode)
         self.write_times.tell(inode)
@@ -450,8 +455,13 @@ class Vfs:
 
     @system_call
     async def statfs(self) -> Space:
-        """Size and free space of the share."""
-        return await self.backend.space()
+        """Size and free space of the share; while the server is away, what it said last. umount(8) asks for it."""
+        if self.backend.tree.at.lost:
+            if self._space is None:
+                raise OSError(errno.EHOSTDOWN, "the server is away")
+            return self._space
+        self._space = await self.backend.space()
+        return self._space
 
     def forget(self, forgotten: list[tuple[int, int]]) -> None:
         """The kernel gives back lookups: (number, count) each."""
