@@ -35,7 +35,7 @@ from smbfuse.errors import (
 
 if TYPE_CHECKING:
     from smbfuse.client.tree import Tree
-    from smbfuse.client.treeconnect import TreeConnect
+    from smbfuse.client.treeconnect import TreeConnect, Tries
 
 log: Final = logging.getLogger(__name__)
 
@@ -86,8 +86,6 @@ class Keeper:
         """What the last attempt ended with."""
         self._failures = 0
         """Attempts since the last connection that held."""
-        self.losses = 0
-        """For tests and for people."""
         tree.keeper = self
         self._watch(tree.at)
 
@@ -110,15 +108,19 @@ class Keeper:
             raise self._failure()
         return self._tree.at
 
-    async def try_again(self, lost: ConnectionLost, tries: int) -> None:
-        """Return when what was lost with `tries` connections may be sent once more; raise `lost` if it may not.
+    async def try_again(self, lost: ConnectionLost, tries: Tries) -> None:
+        """Return when what was lost with its connection may be sent once more; raise `lost` if it may not.
 
-        It may be what kills the server. So there is a limit, or a pause that grows.
+        It may be what kills the server, so there is a pause that grows, and with `soft` a limit. That one is for both,
+        number and time: where connections keep being cut, what takes a while at the server is cut several times.
         """
-        if isinstance(lost, NotConnected) or (not self._settings.hard and tries > self._settings.retrans):
+        tries.count += 1
+        too_often = tries.count > self._settings.retrans
+        too_long = trio.current_time() - tries.begun > self._settings.reconnect_timeout
+        if isinstance(lost, NotConnected) or (not self._settings.hard and too_often and too_long):
             raise lost
-        if tries > 1:
-            await trio.sleep(_pause(tries - 1))
+        if tries.count > 1:
+            await trio.sleep(_pause(tries.count - 1))
 
     def _failure(self) -> NotConnected:
         """Why there is no connection, to be raised: one's own for each task."""
@@ -140,7 +142,7 @@ class Keeper:
         self._lost_at = trio.current_time()
         self._failures = self._failures + 1 if self._lost_at - self._connected_at < SHORT_LIFE else 0
         self._back, self._until = trio.Event(), math.inf
-        self.losses += 1
+        self._tree.losses += 1
         missed = bool(self._tree.opens)
         for tell in self._tree.on_lost:
             tell()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from smbfuse.client.treeconnect import Tries
 from smbfuse.errors import ConnectionLost, RemoteProtocolError
 from smbfuse.ntstatus import (
     STATUS_NO_MORE_FILES,
@@ -55,7 +56,7 @@ class Search(Generic[E]):
         self._search_id: int | None = None
         self._at: TreeConnect | None = None
         """Where the search handle is known."""
-        self._losses = 0
+        self._tries = Tries()
         self._last = ""
         self._given = 0
         self._ended = False
@@ -69,8 +70,7 @@ class Search(Generic[E]):
                 if self._search_id is None:
                     raise  # that is waited for long enough
                 self._search_id, self._at, self._last, self._given = None, None, "", 0
-                self._losses += 1
-                await self._tree.try_again(exc, self._losses)
+                await self._tree.try_again(exc, self._tries)
         return []
 
     async def _next_page(self) -> list[E]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 from smbfuse.client.openfile import OpenFile
 from smbfuse.client.search import Search
-from smbfuse.client.treeconnect import TreeConnect
+from smbfuse.client.treeconnect import TreeConnect, Tries
 from smbfuse.errors import AuthenticationError, ConnectionLost, RemoteProtocolError, RequestTimeout, StatusError
 from smbfuse.ntstatus import (
     STATUS_NETWORK_NAME_DELETED,
@@ -146,6 +146,8 @@ class Tree:
         self.file_system = file_system
         self.rights = rights
         """What the user may do on the share at most, as an access mask; 0: the server does not tell."""
+        self.losses = 0
+        """How often the connection was lost."""
         self.keeper: Keeper | None = None
         self.preparations: list[Callable[[Tree], Awaitable[None]]] = []
         self.on_lost: list[Callable[[], None]] = []
@@ -202,7 +204,7 @@ class Tree:
         `at`: on this tree connect and no other, since it names a FID or a search of that. `once`: not to be sent again
         after it was sent. ConnectionLost is raised for these two, and for all when it was waited for long enough.
         """
-        tries = 0
+        tries = Tries()
         while True:
             on = at or await self.up()
             try:
@@ -213,7 +215,6 @@ class Tree:
             except ConnectionLost as exc:
                 if at is not None or (once and exc.sent):
                     raise
-                tries += 1
                 await self.try_again(exc, tries)
 
     async def _answered(self, on: TreeConnect, *bodies: Body, **how: Any) -> Response:  # noqa: ANN401 - as `request`
@@ -240,8 +241,8 @@ class Tree:
         """The tree connect of now, waited for if need be. ConnectionLost if that takes too long."""
         return self.at if self.keeper is None else await self.keeper.up()
 
-    async def try_again(self, lost: ConnectionLost, tries: int) -> None:
-        """Return when what has failed so `tries` times may be tried once more; raise `lost` if it may not."""
+    async def try_again(self, lost: ConnectionLost, tries: Tries) -> None:
+        """Return when what has failed so may be tried once more; raise `lost` if it may not."""
         if self.keeper is None:
             raise lost
         await self.keeper.try_again(lost, tries)
@@ -253,12 +254,11 @@ class Tree:
 
         `between` is for looking what became of it, if it was sent.
         """
-        tries = 0
+        tries = Tries()
         while True:
             try:
                 return await work()
             except ConnectionLost as exc:
-                tries += 1
                 await self.try_again(exc, tries)
                 if exc.sent and between is not None:
                     await between()

@@ -6,7 +6,10 @@ came from and nowhere else, and who holds one can see by that whether it still s
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import trio
 
 from smbfuse.client.sizes import TransferSizes
 from smbfuse.errors import ConnectionLost
@@ -19,6 +22,14 @@ if TYPE_CHECKING:
     from smbfuse.client.session import Session
     from smbfuse.proto.events import OplockBreak, Response
     from smbfuse.wire.codec import Body
+
+
+@dataclass(slots=True)
+class Tries:
+    """How often something was begun whose connection was lost, and since when."""
+
+    count: int = 0
+    begun: float = field(default_factory=trio.current_time)
 
 
 class TreeConnect:

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import trio
 
 from smbfuse.client.openfile import Wait
+from smbfuse.client.treeconnect import Tries
 from smbfuse.core.lockqueue import LockQueue, Waiter
 from smbfuse.core.locktable import END, LockTable, Mode, Ranges, Span
 from smbfuse.core.revival import Revival
@@ -362,13 +363,12 @@ class LockCalls(Vfs):
         kept.enter_context(self._used(locks.inode))
 
         async def whole() -> T:
-            tries = 0
+            tries = Tries()
             with kept:
                 while True:
                     try:
                         return await work()
                     except ConnectionLost as exc:
-                        tries += 1
                         await self.backend.tree.try_again(exc, tries)
                         await self.opens.revive(locks.inode)
 

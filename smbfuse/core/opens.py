@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
 
+from smbfuse.client.treeconnect import Tries
 from smbfuse.errors import ConnectionLost, SmbfuseError, StatusError
 from smbfuse.ntstatus import STATUS_ACCESS_DENIED, STATUS_MEDIA_WRITE_PROTECTED, STATUS_SHARING_VIOLATION
 from smbfuse.wire.const import OPLOCK_NONE
@@ -79,7 +80,7 @@ class SharedOpen:
 
         It is done once more if its connection is lost meanwhile: so it must be something that may be done twice.
         """
-        tries = 0
+        tries = Tries()
         while True:
             await self.back()
             if self.lost:
@@ -90,7 +91,6 @@ class SharedOpen:
             try:
                 return await self._use(work)
             except ConnectionLost as exc:
-                tries += 1
                 await self.file.tree.try_again(exc, tries)
 
     async def _use(self, work: Callable[[OpenFile], Awaitable[T]]) -> T:

@@ -109,7 +109,7 @@ async def test_what_only_asks_is_asked_again(kept: Make, action: Action) -> None
     k.server.script.once(action, command=SMB_COM_TRANSACTION2)
     assert (await k.ask()).end_of_file == before.end_of_file
     assert len(k.server.connections) == 2
-    assert k.keeper.losses == 1
+    assert k.tree.losses == 1
     assert_idle(k.tree)
 
 
@@ -351,13 +351,17 @@ async def test_silent_server_is_replaced(kept: Make, autojump_clock: MockClock) 
     assert len(k.server.connections) == 2
 
 
-@pytest.mark.parametrize("retrans", [0, 3])
-async def test_what_kills_the_server_is_given_up(kept: Make, autojump_clock: MockClock, retrans: int) -> None:
-    k = await kept(retrans=retrans)
+@pytest.mark.parametrize(("retrans", "seconds", "least"), [(0, 10.0, 2), (10, 10.0, 11), (5, 30.0, 7)])
+async def test_what_kills_the_server_is_given_up(
+    kept: Make, autojump_clock: MockClock, retrans: int, seconds: float, least: int
+) -> None:
+    k = await kept(retrans=retrans, reconnect_timeout=seconds)
     rule = k.server.script.on(script.disconnected, command=SMB_COM_TRANSACTION2)
+    begun = trio.current_time()
     with pytest.raises(ConnectionLost, match="the server closed the connection"):
         await k.ask()
-    assert rule.hits == retrans + 1
+    assert trio.current_time() - begun >= seconds
+    assert least <= rule.hits <= retrans + 20
 
 
 async def test_nobody_waits_at_the_end(kept: Make) -> None:
