@@ -13,7 +13,7 @@ HELPERS := $(DESTDIR)$(SBINDIR)/mount.smbfuse $(DESTDIR)$(SBINDIR)/mount.fuse.sm
 LINKS := $(DESTDIR)$(PREFIX)/bin/smbfuse $(HELPERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types pytest man-table bench programs lock install install-links uninstall \
+.PHONY: help setup demo test lint types pytest man-table bench programs soak lock install install-links uninstall \
     uninstall-links clean
 
 help: ## say what there is
@@ -50,6 +50,10 @@ bench: ## speed, beside other clients on the same machine and server
 programs: ## other people's programs on mounts of all settings, beside the same on the disk (an hour)
 	@packaging/setup.sh programs
 	$(BIN)/python -m tests.programs $(PROGRAMS_ARGS)
+
+soak: ## eight processes on a mount while network and server fail (ten minutes; SOAK_ARGS="--seconds 60")
+	@packaging/setup.sh
+	$(BIN)/python -m tests.soak $(SOAK_ARGS)
 
 lock: ## pin the Python packages anew (UPGRADE=1: take newer versions)
 	@packaging/lock.sh

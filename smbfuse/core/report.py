@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def cache_report(files: FileSystem) -> str:
     """One fact a line: what, a colon, and how much of it."""
     cache, news = files.cache, files.news.statistics
-    verdicts = cache.statistics.verdicts
+    verdicts, tree = cache.statistics.verdicts, files.backend.tree
     facts: list[tuple[str, object]] = [
         ("kept for", f"{cache.lifetime:g} s at most"),
         ("inodes", len(files.inodes)),
@@ -29,5 +29,7 @@ def cache_report(files: FileSystem) -> str:
         ("too many to be told", news.overflows),
         ("files open at the server", len(files.opens)),
         ("of these, kept for the next open", files.opens.idle),
+        ("requests under way", tree.session.connection.window.used - len(files.watch.watched)),
+        ("connections lost", tree.losses),
     ]
     return "".join(f"{name}: {value}\n" for name, value in facts)

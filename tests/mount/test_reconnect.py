@@ -7,20 +7,26 @@ import fcntl
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.mount.posix import pattern
 from tests.samba.smbd import Share, Smbd
+from tests.soak.load import run
 from tests.support.mount import Mount
-from tests.support.processes import eventually
+from tests.support.processes import eventually, wait_gone
 
 LIMIT = 30.0
 MIB = 1 << 20
 KINDS = {"unix": {}, "nounix": {"nounix": True}}
+LOAD_SECONDS = 12.0
+"""`python -m tests.soak` does the same for ten minutes."""
 
 
 class Place:
@@ -49,13 +55,19 @@ class Place:
 
 
 @pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
 def place(
-    request: pytest.FixtureRequest,
+    kind: str,
     make_smbd: Callable[..., Smbd],
     mount: Callable[..., Mount],
     tmp_path: Path,
 ) -> Place:
-    return make_place(make_smbd, mount, tmp_path, **KINDS[request.param])
+    return make_place(make_smbd, mount, tmp_path, **KINDS[kind])
 
 
 def make_place(make_smbd: Callable[..., Smbd], mount: Callable[..., Mount], tmp_path: Path, **options: object) -> Place:
@@ -65,6 +77,27 @@ def make_place(make_smbd: Callable[..., Smbd], mount: Callable[..., Mount], tmp_
     mounted = mount(server, **options)
     mounted.guard.expect("connecting again$|connected again after")
     return Place(server, share, mounted)
+
+
+@pytest.fixture
+def stopped(
+    make_smbd: Callable[..., Smbd], mount: Callable[..., Mount], tmp_path: Path
+) -> Iterator[Callable[..., Stopped]]:
+    made: list[Stopped] = []
+
+    def make(**options: object) -> Stopped:
+        share = tmp_path / "share"
+        for name in ("known", "unknown"):
+            (share / name).mkdir(parents=True)
+        (share / "unknown" / "inner").touch()
+        (share / "known" / "large").write_bytes(pattern(MIB))
+        (share / "file").write_bytes(b"old")
+        made.append(Stopped(make_place(make_smbd, mount, tmp_path, **options)))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
 
 
 def digest(path: Path) -> str:
@@ -187,3 +220,128 @@ def test_listing_goes_on(place: Place) -> None:
             if index in (10, 1500):
                 place.server.drop_clients()
     assert listed == {f"{number:04}" for number in range(3000)}
+
+
+# --- faults under load
+
+
+def test_faults_under_load(kind: str, tmp_path: Path) -> None:
+    verdict, mounted = run(tmp_path / "base", LOAD_SECONDS, pause=1.0, seed=7, options=dict(KINDS[kind]))
+    print(verdict, mounted.report(), sep="\n")
+    assert verdict.lost == []
+    assert verdict.complaints == []
+    assert (verdict.hung, verdict.pending, verdict.left_open) == (0, 0, 0)
+    assert len(verdict.reports) == 8
+    assert all(report.rounds for report in verdict.reports)
+    assert verdict.connections >= 3
+
+
+# --- while it is away
+
+
+class Stopped:
+    """A mount whose server stands still, and children that wait for it."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *words: str | Path, stdin: int | None = None) -> subprocess.Popen[bytes]:
+        child = subprocess.Popen(
+            [str(word) for word in words], stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        self._children.append(child)
+        return child
+
+    def end(self) -> None:
+        self.place.server.sigcont()
+        for child in self._children:
+            child.kill()
+            child.communicate(timeout=LIMIT)
+
+
+WRITE_WHEN_TOLD = """
+import os, sys
+file = os.open(sys.argv[1], os.O_WRONLY)
+print("open", flush=True)
+sys.stdin.readline()
+if sys.argv[2] == "write":
+    os.write(file, b"x" * (16 << 20))
+else:
+    os.write(file, b"x")
+    os.fsync(file)
+"""
+
+
+def test_soft_fails_within_the_bound(stopped: Callable[..., Stopped]) -> None:
+    """Silence for 2 s, then 2 s for reconnecting; what is known still answers, and all goes on afterwards."""
+    s = stopped(reconnect_timeout=2, echo_interval=1, actimeo=60)
+    path = s.place.path
+    names = sorted(os.listdir(path / "known"))
+    sizes = [(path / "known" / name).stat().st_size for name in names]
+    writer = s.start(sys.executable, "-c", WRITE_WHEN_TOLD, path / "file", "fsync", stdin=subprocess.PIPE)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == b"open\n"
+    s.place.server.sigstop()
+    writer.communicate(b"go\n", timeout=LIMIT)
+    assert writer.returncode == 1
+    listing = s.start("ls", path / "unknown")
+    _, said = listing.communicate(timeout=LIMIT)
+    assert listing.returncode == 2
+    assert os.strerror(errno.EHOSTDOWN).encode() in said
+    assert sorted(os.listdir(path / "known")) == names
+    assert [(path / "known" / name).stat().st_size for name in names] == sizes
+    s.place.server.sigcont()
+    s.place.back()
+    assert os.listdir(path / "unknown") == ["inner"]
+    (path / "file").write_bytes(b"again")
+    assert (s.place.share / "file").read_bytes() == b"again"
+
+
+@pytest.mark.parametrize("what", ["ls", "write", "fsync"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_hard_waits_and_can_be_ended(
+    stopped: Callable[..., Stopped], what: str, number: signal.Signals, record_property: Callable[[str, object], None]
+) -> None:
+    s = stopped(hard=True, echo_interval=1)
+    path = s.place.path
+    if what == "ls":
+        s.place.server.sigstop()
+        child = s.start("ls", path / "unknown")
+    else:
+        code = f"import signal\nsignal.signal(signal.SIGINT, signal.SIG_DFL)\n{WRITE_WHEN_TOLD}"
+        child = s.start(sys.executable, "-c", code, path / "file", what, stdin=subprocess.PIPE)
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"open\n"
+        s.place.server.sigstop()
+        child.stdin.write(b"go\n")
+        child.stdin.flush()
+    eventually(lambda: "connecting again" in s.place.mount.log(), LIMIT, "the server counts as lost")
+    assert wait_gone([child.pid], 1.0) == {child.pid}, "it waits"
+    begun = time.monotonic()
+    child.send_signal(number)
+    assert wait_gone([child.pid], LIMIT) == set()
+    record_property("seconds", time.monotonic() - begun)
+    print(f"{what} ended {time.monotonic() - begun:.3f} s after the signal")
+    assert child.wait(LIMIT) == -number
+    s.place.server.sigcont()
+    s.place.back()
+    assert os.listdir(path / "unknown") == ["inner"]
+
+
+def test_hard_goes_on_where_it_was(stopped: Callable[..., Stopped]) -> None:
+    s = stopped(hard=True, echo_interval=1, reconnect_timeout=1)
+    s.place.server.sigstop()
+    child = s.start("cp", s.place.path / "known" / "large", s.place.path / "copy")
+    eventually(lambda: "connecting again" in s.place.mount.log(), LIMIT, "the server counts as lost")
+    assert wait_gone([child.pid], 3.0) == {child.pid}, "it waits for longer than soft would"
+    s.place.server.sigcont()
+    assert child.communicate(timeout=LIMIT) == (b"", b"")
+    assert (s.place.share / "copy").read_bytes() == pattern(MIB)
+
+
+def test_unmounted_while_it_is_away(place: Place) -> None:
+    place.server.kill()
+    eventually(lambda: "connecting again" in place.mount.log(), LIMIT, "the loss is noticed")
+    place.mount.finish()
