@@ -13,8 +13,8 @@ HELPERS := $(DESTDIR)$(SBINDIR)/mount.smbfuse $(DESTDIR)$(SBINDIR)/mount.fuse.sm
 LINKS := $(DESTDIR)$(PREFIX)/bin/smbfuse $(HELPERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types pytest man-table bench programs soak lock install install-links uninstall \
-    uninstall-links clean
+.PHONY: help setup demo test lint types pytest man-table bench fuzz programs soak lock install install-links \
+    uninstall uninstall-links clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
@@ -46,6 +46,9 @@ man-table: setup ## write the tables of man/smbfuse.1 anew
 bench: ## speed, beside other clients on the same machine and server
 	@packaging/setup.sh bench
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+fuzz: setup ## damaged answers for the codec, the engine, sessions and mounts, a minute each (FUZZ_ARGS: --help)
+	$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
 
 programs: ## other people's programs on mounts of all settings, beside the same on the disk (an hour)
 	@packaging/setup.sh programs
