@@ -29,8 +29,10 @@ GRACE: Final = 1.0
 class Settler:
     """Runs changes in the mount's nursery."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    def __init__(self, nursery: trio.Nursery, promising: Callable[[], bool] = lambda: True) -> None:
+        """`promising`: whether what is under way may be done soon; else nobody stays who wants to leave."""
         self._nursery = nursery
+        self._promising = promising
 
     async def run(
         self, work: Callable[[], Awaitable[T]], undo: Callable[[T], None] | None = None, grace: float = GRACE
@@ -60,7 +62,7 @@ class Settler:
             await done.wait()
             taken = True
         except trio.Cancelled:
-            with trio.move_on_after(grace, shield=True):
+            with trio.move_on_after(grace if self._promising() else 0, shield=True):
                 await done.wait()
                 taken = True
             if not taken:

@@ -82,7 +82,7 @@ async def _file_system(tree: Tree, mount: MountSettings, nursery: trio.Nursery) 
     files = FileSystem(
         backend,
         mount,
-        Settler(nursery),
+        Settler(nursery, lambda: not tree.at.lost),
         trio.current_time,
         unique_file_names=tree.unique_file_names,
     )

@@ -65,3 +65,19 @@ async def test_an_error_that_nobody_waits_for_is_nobodys(autojump_clock: trio.te
         with trio.CancelScope() as scope:
             scope.cancel()
             await Settler(nursery).run(work)
+
+
+async def test_nobody_stays_for_what_is_not_promising(autojump_clock: trio.testing.MockClock) -> None:
+    """While the server is away, say; the change goes on all the same."""
+    undone: list[int] = []
+
+    async def work() -> int:
+        await trio.sleep(GRACE / 2)
+        return 7
+
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await Settler(nursery, lambda: False).run(work, undone.append)
+        assert trio.current_time() == 0
+    assert undone == [7]
