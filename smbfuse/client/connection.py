@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -33,6 +34,12 @@ log: Final = logging.getLogger(__name__)
 
 MAX_UNSOLICITED: Final = 1000
 """Messages that nobody asked for, over the life of a connection, before it is given up as hostile."""
+
+
+NAP: Final = 1.0
+"""Seconds of sleep that make no difference."""
+AWAKE: Final = 5.0
+"""Seconds that a server has for its answer after this machine was asleep longer."""
 
 
 @dataclass(slots=True, eq=False)
@@ -281,11 +288,16 @@ class Connection:
     async def _watch(self) -> None:
         """Tell a slow server from a dead one: silence while answers are due is asked about, then taken for death.
 
-        Where the window has no place left to ask (MaxMpxCount of 1), a request's whole time is waited first.
+        Where the window has no place left to ask (MaxMpxCount of 1), a request's whole time is waited first. After this
+        machine was asleep the server is asked at once: most have hung up by then, and nobody has heard it.
         """
         asked_at = -math.inf
+        asleep = seconds_asleep()
         while True:
             await trio.sleep(self.echo_interval / 4)
+            before, asleep = asleep, seconds_asleep()
+            if asleep - before > NAP and self.window.used < self.window.limit:
+                self.spawn(self._ask_after_sleep)
             if not self.engine.mids.pending:
                 continue
             if reason := self._hopeless():
@@ -300,6 +312,12 @@ class Connection:
                 asked_at = trio.current_time()
                 self.spawn(self.echo)
 
+    async def _ask_after_sleep(self) -> None:
+        try:
+            await self.echo(AWAKE)
+        except RequestTimeout:
+            self.fail(ConnectionLost(f"no answer for {AWAKE:g} s after this machine was asleep"))
+
     def _hopeless(self) -> str | None:
         """Why nothing can come of this connection any more, though the server says something now and then."""
         now, begun = trio.current_time(), self._transport.begun
@@ -312,11 +330,10 @@ class Connection:
             return f"the server has left {unanswered} requests unanswered, and takes no more at once"
         return None
 
-    async def echo(self) -> None:
-        """One SMB_COM_ECHO and its answer. Raises as `request`."""
-        await self.request(
-            EchoRequest(echo_count=1, data=b"smbfuse"), tid=0xFFFF, urgent=True, timeout=self.echo_interval
-        )
+    async def echo(self, timeout: float = math.inf) -> None:
+        """One SMB_COM_ECHO and its answer, for which the echo interval is time at most. Raises as `request`."""
+        request = EchoRequest(echo_count=1, data=b"smbfuse")
+        await self.request(request, tid=0xFFFF, urgent=True, timeout=min(timeout, self.echo_interval))
 
     # --- the end
 
@@ -332,6 +349,11 @@ class Connection:
         self._scope.cancel()
         if self.on_lost is not None:
             self.on_lost(why)
+
+
+def seconds_asleep() -> float:
+    """For how long this machine has been suspended since it was started: trio's clock stands still then."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
 def _copy(why: ConnectionLost, *, sent: bool = False) -> ConnectionLost:

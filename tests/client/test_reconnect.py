@@ -11,6 +11,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse import ntstatus as nt
+from smbfuse.client import connection as connection_module
 from smbfuse.client import session as session_module
 from smbfuse.client.reconnect import FIRST_PAUSE, Keeper
 from smbfuse.client.transport import Transport
@@ -349,6 +350,22 @@ async def test_silent_server_is_replaced(kept: Make, autojump_clock: MockClock) 
     await k.ask()
     assert 20 <= trio.current_time() - begun <= 25
     assert len(k.server.connections) == 2
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_server_is_asked_when_this_machine_wakes_up(
+    kept: Make, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    k = await kept()
+    await opened(k.tree, "\\hello.txt")
+    await trio.sleep(100)
+    assert k.server.tap.requests["ECHO"] == 0
+    if not answers:
+        k.server.script.on(script.dropped, where=lambda exchange: exchange.connection is k.server.connections[0])
+    monkeypatch.setattr(connection_module, "seconds_asleep", lambda: 36_000.0)
+    await trio.sleep(8.5)
+    assert k.server.tap.requests["ECHO"] == 1
+    assert len(k.server.connections) == (1 if answers else 2)
 
 
 @pytest.mark.parametrize(("retrans", "seconds", "least"), [(0, 10.0, 2), (10, 10.0, 11), (5, 30.0, 7)])
