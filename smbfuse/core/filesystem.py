@@ -363,6 +363,8 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         handle = self.handles.pop(handle_number)
         if not isinstance(handle, FileHandle):
             return
+        if handle.write:
+            self.cache.changed(handle.inode)  # from here on it is not told by the FID any more how long the file is
         try:
             with self.closing.of(handle.inode):
                 await self._close(handle)

@@ -131,9 +131,12 @@ class ListingCalls(Vfs):
         return found, listing.until - self.cache.lifetime, self.cache.changes
 
     def _changed(self, directory: Inode, name: str, since: int) -> bool:
-        """Whether we changed the file since we had made so many changes: then a listing begun there may be older."""
+        """Whether a listing begun when we had made so many changes may be older than what we wrote since.
+
+        Of a file that is open for writing some of that may even wait still.
+        """
         known = self.inodes.find(directory, name)
-        return known is not None and known.version > since
+        return known is not None and (known.version > since or self.opens.of(known, write=True) is not None)
 
     async def _list_now(
         self, directory: Inode, goes_on: Callable[[int], bool] = lambda pages: True

@@ -381,10 +381,11 @@ class Vfs:
         OSError(ESTALE) if another file has come to stand under the name: the kernel then looks the path up anew.
         """
         asked, version = self.cache.now(), inode.version
-        share = self.opens.of(inode)
+        share, waiting = self.opens.of(inode), self.unwritten_end(inode)
         if share is not None:
             attrs = self.write_times.corrected(inode, await share.use(self.backend.stat_open))
-            attrs.size = max(attrs.size, self.unwritten_end(inode))
+            # What waited when we asked may be written by now, but after the server has answered.
+            attrs.size = max(attrs.size, waiting, self.unwritten_end(inode))
         elif inode.deleted and inode.kind == stat.S_IFDIR and inode.attrs is not None:
             return replace(inode.attrs, nlink=0)  # a program has it open, or is in it: nothing is left to be asked
         else:

@@ -24,6 +24,7 @@ from smbfuse.wire.const import (
     OPLOCK_LEVEL_II,
     OPLOCK_NONE,
     SMB_COM_NT_CREATE_ANDX,
+    SMB_COM_TRANSACTION2,
     SMB_COM_WRITE_ANDX,
 )
 from tests.client.support import assert_idle
@@ -318,3 +319,25 @@ async def test_a_failure_is_told_once_to_each_handle(teller: str) -> None:
         again = (await m.files.open(number, os.O_RDWR)).number
         await m.files.flush(again)
         assert_idle(m.tree)
+
+
+async def test_a_size_told_before_what_waited_was_written_is_not_believed() -> None:
+    """Else the kernel would take it for the end of the file, and put the next append there."""
+    async with mounted(oplocks=True, actimeo=0) as m:
+        number = await number_of(m)
+        handle = (await m.files.open(number, os.O_WRONLY)).number
+        await m.files.write(handle, 3, b"more")
+        answer = trio.Event()
+        m.server.script.once(held(answer, done_first=True), command=SMB_COM_TRANSACTION2)
+        async with trio.open_nursery() as nursery:
+
+            async def look() -> None:
+                entry = await m.files.getattr(number)
+                assert entry.stat is not None
+                assert entry.stat.size == 7
+
+            nursery.start_soon(look)
+            await wait_all_tasks_blocked()
+            await m.files.fsync(handle)
+            answer.set()
+        await m.files.release(handle)
