@@ -72,7 +72,7 @@ class ExtentCalls(LockCalls):
         await self.write_back(handle.inode)
         if any(other.write for other in self.handles.of(handle.inode)):
             # What was written through a map is not at the server before the kernel lets go of the page.
-            await self.kernel.forget_data(handle.inode.number)
+            await self.forget_data(handle.inode)
         attrs = await self._refresh(handle.inode)
         if not 0 <= offset < attrs.size:
             raise OSError(errno.ENXIO, "behind the end of the file")
@@ -224,7 +224,7 @@ class ExtentCalls(LockCalls):
         finally:
             self.wrote(inode)
             if not whole:
-                await self.change(partial(self.kernel.forget_data, inode.number))
+                await self.change(partial(self.forget_data, inode))
 
     def wrote(self, inode: Inode) -> None:
         """Account for data or a size just changed, or perhaps changed."""

@@ -219,7 +219,8 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
             await self._regain(handle)  # not during a break: its end waits for the reads that are under way
         if self.writes.overlaps(inode, offset, offset + size):
             await self.writes.write_back(inode)
-        data = await self._read(handle, offset, size)
+        with self.reading.of(inode):
+            data = await self._read(handle, offset, size)
         if strict and share.contested and not keeps_reads(share.file):
             self._drop_soon(inode)
         return data
@@ -452,7 +453,7 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         """What was known of the file's data may be wrong from now on."""
         self.ahead.forget(inode)
         self.cache.changed(inode)
-        await self.kernel.forget_data(inode.number)
+        await self.forget_data(inode)
 
     async def close_all(self) -> None:
         """Write and close what is still there, at the end of the mount."""

@@ -18,11 +18,8 @@ class Kernel:
     async def forget_attributes(self, number: int) -> None:
         """Ask for the attributes again when they are wanted next."""
 
-    async def forget_name(self, directory: int, name: bytes) -> None:
-        """Ask for the name again when it is wanted next, also if there was none."""
-
     async def forget_names(self, names: Sequence[tuple[int, bytes]]) -> None:
-        """As `forget_name`, for many at once: (directory, name) each."""
+        """Ask for these names again when they are wanted next, also where there were none: (directory, name) each."""
 
     async def forget_attributes_of(self, numbers: Sequence[int]) -> None:
         """As `forget_attributes`, for many at once."""

@@ -61,6 +61,10 @@ class ListingCalls(Vfs):
         `.` and `..` come first: programs rely on them. The kernel counts a lookup for every other entry it took.
         """
         handle = self.handles.directory(handle_number)
+        with self.naming.of(handle.inode.number):
+            await self._read_directory(handle, start, emit)
+
+    async def _read_directory(self, handle: DirHandle, start: int, emit: Callable[[bytes, Entry, int], bool]) -> None:
         if start == 0 or not handle.taken or self._is_to_be_renewed(handle):
             await self._take_listing(handle)
         dots = ((b".", handle.inode), (b"..", self.inodes.parent(handle.inode)))

@@ -274,7 +274,7 @@ class LockCalls(Vfs):
             while locks.renewed < locks.renewals:
                 locks.renewed = locks.renewals
                 self.cache.changed(locks.inode)
-                await self.kernel.forget_data(locks.inode.number)
+                await self.forget_data(locks.inode)
 
     async def _put_back(self, inode: Inode, waiter: Waiter, before: Ranges) -> None:
         """Undo a lock whose caller has left, unless all that its owner had is gone meanwhile."""

@@ -152,7 +152,7 @@ class NameCalls(Vfs):
             self._left(old_parent, old)
             self.cache.added(new_parent, new, None)
 
-        with self.echoes.of((self._key(new_parent, new), Kind.COMES)):
+        with self.naming.of(new_parent_number), self.echoes.of((self._key(new_parent, new), Kind.COMES)):
             await self._change_names(old_parent, work, goes=old)
 
     async def _move(self, moving: Inode | None, move: Callable[[], Awaitable[None]]) -> None:
@@ -234,7 +234,8 @@ class NameCalls(Vfs):
             finally:
                 self.cache.changed(parent)
 
-        return await self.change(accounted, undo)
+        with self.naming.of(parent.number):
+            return await self.change(accounted, undo)
 
     async def _made(
         self, parent: Inode, name: str, attrs: Attributes | None, asked: float, new: Change | None = None

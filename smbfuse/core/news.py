@@ -64,7 +64,7 @@ class _Notices:
 
     names: dict[tuple[int, bytes], None] = field(default_factory=dict)
     attributes: dict[int, None] = field(default_factory=dict)
-    data: dict[int, None] = field(default_factory=dict)
+    data: dict[Inode, None] = field(default_factory=dict)
     directories: dict[tuple[Inode, str], None] = field(default_factory=dict)
     """Names that stood for directories."""
 
@@ -181,7 +181,7 @@ class News:
         notices.attributes[inode.number] = None
         share = files.opens.of(inode)
         if share is not None and not share.write and not files.oplocks.keeps_reads(inode):
-            notices.data[inode.number] = None
+            notices.data[inode] = None
 
     async def _ask_later(self, inode: Inode) -> None:
         await trio.sleep(OURS)
@@ -192,11 +192,11 @@ class News:
 
     def _send(self, notices: _Notices) -> None:
         """Without waiting for the kernel, which may wait for us."""
-        files, kernel = self._files, self._files.kernel
-        files.soon(partial(kernel.forget_names, list(notices.names)))
-        files.soon(partial(kernel.forget_attributes_of, list(notices.attributes)))
-        for number in notices.data:
-            files.soon(partial(kernel.forget_data, number))
+        files = self._files
+        files.soon(partial(files.forget_names, list(notices.names)))
+        files.soon(partial(files.kernel.forget_attributes_of, list(notices.attributes)))
+        for inode in notices.data:
+            files.soon(partial(files.forget_data, inode))
         for parent, name in notices.directories:
             files.soon(partial(self._forget_directory, parent, name))
 
@@ -205,4 +205,4 @@ class News:
         files = self._files
         known = files.inodes.find(parent, name)
         if known is not None and not await files.is_there(known):
-            await files.kernel.forget_name(parent.number, to_kernel(name))
+            await files.forget_names([(parent.number, to_kernel(name))])

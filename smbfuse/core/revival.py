@@ -61,4 +61,4 @@ class Revival:
                 await self._files.opens.revive(inode)
             except ConnectionLost as exc:
                 log.debug("not opened again: %s", exc)
-        await self._files.kernel.forget_data(inode.number)
+        await self._files.forget_data(inode)

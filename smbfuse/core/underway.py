@@ -1,10 +1,11 @@
 """Work on files that others had better wait for.
 
-Three kinds on each mount. Closes: close(2) does not wait for the end of that: the kernel tells of it when the program
+Several kinds on each mount. Closes: close(2) does not wait for the end of that: the kernel tells of it when the program
 is going on already, perhaps to take the file's name away. A server finds the file in use then: smbd 4.17 lets a DELETE
 lie for 200 ms and looks again, and refuses a rename over the file. So what takes a name away waits for closes that are
 under way. Replacements: where a rename over a file takes several requests the name is missing for a moment, in which
-nobody is to look for it. Listings: one of a directory is enough for all who want it.
+nobody is to look for it. Listings: one of a directory is enough for all who want it. And
+what the kernel waits for holding locks, before it is told to forget something (`Vfs.forget_data`).
 
 What may live here: that waiting. Which FIDs there are is for `opens.py`.
 """

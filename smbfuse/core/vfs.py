@@ -112,6 +112,10 @@ class Vfs:
         self.cache_mode = mount.cache
         self.closing = UnderWay()
         self.replacing = UnderWay()
+        self.reading = UnderWay()
+        """Inodes of which the kernel waits for data, ..."""
+        self.naming = UnderWay()
+        """... and directories, by number, in which it waits for names."""
         self.write_times = WriteTimes(backend.now_ns)
         self.silly = Silly(self.backend, self.inodes, self.path)
         self.cache = MetaCache(CEILING if unique_file_names else mount.actimeo, self.style.key, clock)
@@ -168,6 +172,22 @@ class Vfs:
         for inode in list(self.inodes):
             self.cache.doubt(inode)
             self.cache.stale(inode)
+
+    async def forget_data(self, inode: Inode) -> None:
+        """Have the kernel drop a file's pages, when it waits for none of them.
+
+        A thread of ours that waits in the kernel for a page cannot be killed. If we were, nobody would answer for that
+        page, nor close the device as long as the thread is there: unmounting, and sync(2) of all the machine, would
+        wait for ever.
+        """
+        await self.reading.ended(inode)
+        await self.kernel.forget_data(inode.number)
+
+    async def forget_names(self, names: list[tuple[int, bytes]]) -> None:
+        """Have the kernel forget names: (directory's number, name) each. Likewise for the locks of directories."""
+        for directory in dict.fromkeys(number for number, _ in names):
+            await self.naming.ended(directory)
+        await self.kernel.forget_names(names)
 
     async def left_alone(self, directory: Inode) -> None:
         """Give back what we have open of a directory (and below) for purposes of our own: it is to move, or to go."""
@@ -263,7 +283,10 @@ class Vfs:
     @system_call
     async def lookup(self, parent_number: int, raw_name: bytes) -> Entry:
         """Find a name in a directory; an Entry with number 0 says for how long there is none."""
-        parent, name = self.inodes.get(parent_number), from_kernel(raw_name)
+        with self.naming.of(parent_number):
+            return await self._lookup(self.inodes.get(parent_number), from_kernel(raw_name))
+
+    async def _lookup(self, parent: Inode, name: str) -> Entry:
         known, version, found = await self._find_settled(parent, name)
         if isinstance(found, Absent):
             self.inodes.unlink(parent, name)
@@ -287,7 +310,7 @@ class Vfs:
 
     async def _forget_old_name(self, inode: Inode, parent: int, name: str) -> None:
         try:
-            await self.kernel.forget_name(parent, to_kernel(name))
+            await self.forget_names([(parent, to_kernel(name))])
         finally:
             inode.doubtful -= 1
 

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Final, TypeVar
 
+import trio
 from pyfuse3 import FUSEError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ T = TypeVar("T")
 async def guarded(name: str, operation: Operation, work: Awaitable[T]) -> T:
     """Do the work of the request `name`. One of the two places that may catch everything.
 
-    Raises nothing but FUSEError, and trio's Cancelled where somebody around it ends it.
+    Raises nothing but FUSEError.
     """
     with operation:
         try:
@@ -36,6 +37,12 @@ async def guarded(name: str, operation: Operation, work: Awaitable[T]) -> T:
             raise FUSEError(exc.errno or errno.EIO) from None
         except FUSEError:
             raise
+        except trio.Cancelled:
+            if operation.scope.cancel_called:
+                raise
+            # The mount ends. What is not answered would hold pages and directories locked, for which threads of ours
+            # may be waiting in the kernel, and we could not end either.
+            raise FUSEError(errno.ENOTCONN) from None
         except Exception:
             log.exception("a bug in smbfuse: %s failed", name)
             raise FUSEError(errno.EIO) from None

@@ -25,9 +25,6 @@ class KernelNotices(Kernel):
     async def forget_attributes(self, number: int) -> None:
         await _told(partial(_inode, number, attr_only=True))
 
-    async def forget_name(self, directory: int, name: bytes) -> None:
-        await _told(partial(_name, directory, name))
-
     async def forget_names(self, names: Sequence[tuple[int, bytes]]) -> None:
         await _told(*(partial(_name, directory, name) for directory, name in names))
 

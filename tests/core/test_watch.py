@@ -55,11 +55,8 @@ class Recorder(Kernel):
     async def forget_attributes(self, number: int) -> None:
         self.attributes.append(number)
 
-    async def forget_name(self, directory: int, name: bytes) -> None:
-        await self.ready.wait()
-        self.names.append((directory, name))
-
     async def forget_names(self, names: Sequence[tuple[int, bytes]]) -> None:
+        await self.ready.wait()
         self.names.extend(names)
 
     async def forget_attributes_of(self, numbers: Sequence[int]) -> None:

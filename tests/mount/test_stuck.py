@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -293,3 +294,33 @@ def _open_files(server: Smbd) -> int:
             except FileNotFoundError:
                 continue
     return count
+
+
+def test_a_killed_daemon_leaves_nobody_in_the_kernel(frozen: Callable[..., Frozen]) -> None:
+    """A thread that tells the kernel to drop pages waits for those that are being read, and cannot be killed then.
+
+    Nobody would answer for the pages after the end of the daemon, and with such a thread it would never end.
+    """
+    stuck = frozen()
+    descriptor = os.open(stuck.mount.path / "large", os.O_RDWR)
+    try:
+        stuck.tap.freeze()
+        reader = stuck.start_stuck("dd", f"if=/proc/{os.getpid()}/fd/{descriptor}", "of=/dev/null", "bs=4k", "count=1")
+        seeker = stuck.start(sys.executable, "-c", SEEK, str(os.getpid()), str(descriptor))
+        assert seeker.stderr is not None
+        assert seeker.stderr.readline() == b"seeking\n"
+        time.sleep(0.5)  # no event tells that the kernel waits
+        stuck.mount.kill()
+        assert wait_gone([reader.pid, seeker.pid], LIMIT) == set()
+        subprocess.run(["sync"], check=True, timeout=LIMIT)
+    finally:
+        with contextlib.suppress(OSError):  # there is nobody to close it
+            os.close(descriptor)
+
+
+SEEK = """
+import os, sys
+descriptor = os.open(f"/proc/{sys.argv[1]}/fd/{sys.argv[2]}", os.O_RDWR)
+print("seeking", file=sys.stderr, flush=True)
+os.lseek(descriptor, 0, os.SEEK_DATA)
+"""
