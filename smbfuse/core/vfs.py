@@ -230,6 +230,8 @@ class Vfs:
         with file.kept():
             if inode.version == version:
                 await self._compare(inode, attrs)
+            else:  # what the kernel has been told may be older than both, and it reads no further than its size
+                await self.kernel.forget_attributes(inode.number)
         return file, attrs
 
     @asynccontextmanager

@@ -27,11 +27,13 @@ from smbfuse.wire.const import (
     FILE_ACTION_REMOVED,
     FILE_ACTION_RENAMED_NEW_NAME,
     FILE_ACTION_RENAMED_OLD_NAME,
+    SMB_COM_NT_CREATE_ANDX,
     SMB_UNIQUE_FILE_NAME,
 )
 from tests.client.support import assert_idle, logged_on
 from tests.core.test_vfs import Mounted
 from tests.fakes.offer import Offer
+from tests.fakes.script import held
 from tests.fakes.server import FakeServer
 from tests.fakes.volume import Node
 from tests.fakes.watching import Watched, Watching
@@ -362,3 +364,20 @@ async def test_the_old_name_of_a_file_does_not_open_it_under_its_new_one(autojum
         for each in (opened, again):
             await m.files.release(each.number)
         assert bytes(volume.find("moved.txt").data) == b"aaa"
+
+
+async def test_a_notice_during_an_open_does_not_leave_the_kernel_an_old_size(autojump_clock: MockClock) -> None:
+    """It would take the file to end there."""
+    async with watched_mount() as m:
+        watched = await m.watching.next()
+        number = await number_of(m, b"a.txt")
+        answer = trio.Event()
+        m.server.script.once(held(answer), command=SMB_COM_NT_CREATE_ANDX)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(m.files.open, number, os.O_RDONLY)
+            await wait_all_tasks_blocked()
+            m.put("a.txt", b"longer")
+            await m.told(watched, (FILE_ACTION_MODIFIED, "a.txt"))
+            m.kernel.attributes.clear()
+            answer.set()
+        assert m.kernel.attributes == [number]
