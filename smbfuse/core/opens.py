@@ -306,6 +306,14 @@ class OpenTable:
             await self._close_idle(inode, opens)
             return not opens.shared
 
+    async def drop_unused(self, inode: Inode, share: SharedOpen) -> bool:
+        """Close this FID if it is an idle one. Whoever asks for another may wait for just that: so not after him."""
+        if share not in self._idle:
+            return False
+        self._remove(inode, share)
+        await share.file.close()
+        return True
+
     async def _close_idle(self, inode: Inode, opens: _FileOpens) -> None:
         while idle := next((share for share in opens.shared if share in self._idle), None):
             self._remove(inode, idle)

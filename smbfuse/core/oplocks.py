@@ -109,7 +109,7 @@ class Oplocks:
         self._settler.soon(partial(self._answer, inode, share, file))
 
     async def _answer(self, inode: Inode, share: SharedOpen, file: OpenFile) -> None:
-        if not share.users and await self._opens.drop_idle(inode):
+        if await self._opens.drop_unused(inode, share):
             await self._forget(inode)
             return
         with trio.move_on_after(PATIENCE) as patience:

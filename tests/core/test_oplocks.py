@@ -23,12 +23,14 @@ from smbfuse.wire.const import (
     OPLOCK_EXCLUSIVE,
     OPLOCK_LEVEL_II,
     OPLOCK_NONE,
+    SMB_COM_CLOSE,
     SMB_COM_NT_CREATE_ANDX,
     SMB_COM_TRANSACTION2,
     SMB_COM_WRITE_ANDX,
 )
 from tests.client.support import assert_idle
 from tests.core.test_vfs import Mounted, mounted
+from tests.fakes.exchange import Exchange
 from tests.fakes.script import breaking, held, refused
 
 STORM = int(os.environ.get("SMBFUSE_STORM_SECONDS", "1"))
@@ -159,6 +161,35 @@ async def test_a_break_around_the_open_is_answered(level: int, before: bool) -> 
         await wait_all_tasks_blocked()
         assert m.server.last.acknowledged == [(fid_of(m), level)]
         assert bytes(await m.files.read(handle, 0, 10)) == b"aaa"
+
+
+async def test_our_own_open_breaks_the_oplock_of_a_file_just_closed(autojump_clock: MockClock) -> None:
+    """The open waits for the server, and the server for that FID, which became idle when the open was under way."""
+    async with mounted(oplocks=True) as m:
+        number = await number_of(m)
+        first = (await m.files.open(number, os.O_RDONLY)).number
+        fid, released, closed = fid_of(m), trio.Event(), trio.Event()
+
+        async def after_a_break(exchange: Exchange) -> None:
+            await released.wait()
+            await m.server.last.break_oplock(fid)
+            await closed.wait()
+            await exchange.answer()
+
+        async def told(exchange: Exchange) -> None:
+            await exchange.answer()
+            closed.set()
+
+        m.server.script.once(after_a_break, command=SMB_COM_NT_CREATE_ANDX)
+        m.server.script.once(told, command=SMB_COM_CLOSE)
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(m.files.open, number, os.O_RDWR)
+                await wait_all_tasks_blocked()
+                await m.files.release(first)
+                released.set()
+        assert fid not in m.server.last.opens
+        assert len(m.tree.opens) == 1
 
 
 async def test_what_waits_is_written_before_a_break_is_answered() -> None:
