@@ -61,7 +61,7 @@ class ServerSettings:
     reconnect_timeout: float = 30.0
     """Seconds that operations wait for a lost connection to come back, counted from its loss."""
     retrans: int = 5
-    """How often at least a request is sent again whose connection was lost before its answer came, within that time."""
+    """How often at least a request is sent again whose connection was lost before its answer came."""
     rsize: int | None = None
     """Bytes asked for in one READ_ANDX at most; None: what the negotiation allows."""
     wsize: int | None = None

@@ -112,11 +112,13 @@ class Keeper:
         """Return when what was lost with its connection may be sent once more; raise `lost` if it may not.
 
         It may be what kills the server, so there is a pause that grows, and with `soft` a limit. That one is for both,
-        number and time: where connections keep being cut, what takes a while at the server is cut several times.
+        number and time: where connections keep being cut, an open that waits 35 s for the oplock of one that the server
+        still believes in is cut many times.
         """
         tries.count += 1
         too_often = tries.count > self._settings.retrans
-        too_long = trio.current_time() - tries.begun > self._settings.reconnect_timeout
+        enough = max(self._settings.reconnect_timeout, self._settings.request_timeout)
+        too_long = trio.current_time() - tries.begun > enough
         if isinstance(lost, NotConnected) or (not self._settings.hard and too_often and too_long):
             raise lost
         if tries.count > 1:

@@ -372,7 +372,7 @@ async def test_server_is_asked_when_this_machine_wakes_up(
 async def test_what_kills_the_server_is_given_up(
     kept: Make, autojump_clock: MockClock, retrans: int, seconds: float, least: int
 ) -> None:
-    k = await kept(retrans=retrans, reconnect_timeout=seconds)
+    k = await kept(retrans=retrans, reconnect_timeout=10.0, request_timeout=seconds)
     rule = k.server.script.on(script.disconnected, command=SMB_COM_TRANSACTION2)
     begun = trio.current_time()
     with pytest.raises(ConnectionLost, match="the server closed the connection"):
