@@ -50,6 +50,9 @@ BOUND: Final = 90.0
 NAMES: Final = (b"hello.txt", b"large", b"sub", b"a", b"b", b"gone", "Grüße.txt".encode(), b"link")
 
 
+CONTENTS: Final = {"hello.txt": b"Hello, world.\n", "Grüße.txt": b"x" * 1067, "large": bytes(range(256)) * 1024}
+
+
 class HangError(AssertionError):
     """An operation did not end."""
 
@@ -280,20 +283,22 @@ class Sessions:
 
 
 def refill(share: Path) -> None:
-    """What sessions are to find; they have changed it, and may have it open."""
+    """What sessions are to find. They change it, also while this runs."""
     for name in NAMES:
         path = share / os.fsdecode(name)
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-    (share / "sub").mkdir(exist_ok=True)
-    for index in range(300):
-        (share / "sub" / f"file {index}").touch()
-    (share / "hello.txt").write_bytes(b"Hello, world.\n")
-    (share / "Grüße.txt").write_bytes(b"x" * 1067)
-    (share / "large").write_bytes(bytes(range(256)) * 1024)
-    (share / "link").symlink_to("hello.txt")
+    with suppress(OSError):
+        (share / "sub").mkdir()
+        for index in range(300):
+            (share / "sub" / f"file {index}").touch()
+    for file, content in CONTENTS.items():
+        with suppress(OSError):
+            (share / file).write_bytes(content)
+    with suppress(OSError):
+        (share / "link").symlink_to("hello.txt")
 
 
 def smbd(directory: Path) -> Smbd:
@@ -304,5 +309,5 @@ def smbd(directory: Path) -> Smbd:
     refill(share)
     return Smbd(
         [Share(name="share", path=share), Share(name="signed", path=share)],
-        options={"server signing": "disabled", "max smbd processes": "200"},
+        options={"server signing": "disabled", "kernel oplocks": "no"},
     )
