@@ -21,7 +21,7 @@ from smbfuse.cli.exitcode import ExitCode
 from smbfuse.cli.hiding import forbid_dumps, start_again
 from smbfuse.cli.messages import explain
 from smbfuse.cli.mounthelper import is_helper, parse_helper
-from smbfuse.cli.mountpoint import FuseMissing, check_allow_other, check_fuse, check_mountpoint
+from smbfuse.cli.mountpoint import FuseMissing, check_allow_other, check_fuse, check_mountpoint, clear_dead_mounts
 from smbfuse.cli.usage import help_text
 from smbfuse.errors import ConnectError, ConnectionLost, MountError, RequestTimeout, SmbfuseError, UsageError
 from smbfuse.settings import Credentials, MountSettings, Secret, ServerSettings
@@ -97,7 +97,10 @@ def prepare(
 
 def _mount(invocation: Invocation, serve: Serve | None) -> Outcome:
     forbid_dumps()
-    server, mount, choices = prepare(invocation, Caller.current())
+    caller = Caller.current()
+    server, mount, choices = prepare(invocation, caller)
+    clear_dead_mounts(mount.mountpoint, is_root=caller.is_root)
+    check_mountpoint(mount.mountpoint, is_root=caller.is_root)  # what was below
     logs.to_stderr(logs.level_of(debug=choices.debug, verbose=invocation.verbose))
 
     def job(ready: Callable[[], None]) -> Outcome:

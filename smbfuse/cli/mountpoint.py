@@ -6,10 +6,13 @@ mount itself fails, less kindly.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
 import stat
+import subprocess
+import threading
 from typing import TYPE_CHECKING, Final
 
 from smbfuse.cli.daemon import descriptor_of
@@ -22,6 +25,11 @@ DEVICE: Final = "/dev/fuse"
 FUSE_CONF: Final = "/etc/fuse.conf"
 _MOUNTS: Final = "/proc/self/mountinfo"
 _OUR_TYPE: Final = "fuse.smbfuse"
+_ANSWER: Final = 2.0
+"""Seconds that a mount may take to show whether it is dead: then the kernel answers, at once."""
+_UMOUNT: Final = 10.0
+_MOST_DEAD: Final = 100
+"""Dead mounts one upon the other."""
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 
 
@@ -32,12 +40,16 @@ class FuseMissing(MountError):
 def check_mountpoint(path: str, *, is_root: bool, mounts: str = _MOUNTS) -> None:
     """Raises MountError with one line if `path` (absolute) is no place to mount something on.
 
-    Looks at the table of mounts first: a dead mount, or one whose server is gone, answers no other question.
+    Looks at the table of mounts first: a mount whose server is gone answers no other question. One whose process died
+    is no hindrance, see `clear_dead_mounts`.
     """
     if descriptor_of(path) is not None:
         return
     # Of the last component too: it may be a symbolic link to the mount.
-    if (source := mounted_by_us(os.path.realpath(path), mounts)) is not None:
+    real = os.path.realpath(path)
+    if (source := mounted_by_us(real, mounts)) is not None:
+        if is_dead(real):
+            return
         raise MountError(f"{path} is busy: {source} is mounted there; to unmount it type {_umount(path, is_root)}")
     try:
         mode = os.stat(path).st_mode
@@ -47,6 +59,43 @@ def check_mountpoint(path: str, *, is_root: bool, mounts: str = _MOUNTS) -> None
         raise MountError(f"mountpoint {path} is not a directory: name another, or move it away and mkdir {path}")
     if not is_root and not os.access(path, os.W_OK | os.X_OK):
         raise MountError(f"mountpoint {path} is not yours to write: choose a directory of your own, or mount as root")
+
+
+def clear_dead_mounts(path: str, *, is_root: bool, mounts: str = _MOUNTS) -> None:
+    """Take away mounts of ours at `path` whose processes died: they only stand in the way. Raises MountError."""
+    if descriptor_of(path) is not None:
+        return
+    real = os.path.realpath(path)
+    for _ in range(_MOST_DEAD):
+        if mounted_by_us(real, mounts) is None or not is_dead(real):
+            return
+        command = ["umount", "-l", real] if is_root else ["fusermount3", "-u", "-z", real]
+        done = subprocess.run(  # noqa: S603 - no shell, and a path that begins with a slash
+            command, check=False, capture_output=True, text=True, timeout=_UMOUNT, env={**os.environ, "PATH": _path()}
+        )
+        if done.returncode:
+            raise MountError(f"{path}: a dead mount cannot be taken away: {done.stderr.strip() or done.returncode}")
+
+
+def is_dead(path: str) -> bool:
+    """Whether the process behind the FUSE mount at `path` is gone. One that takes its time to answer is not."""
+    found: list[int | None] = []
+
+    def look() -> None:
+        try:
+            os.statvfs(path)  # which the kernel never answers by itself
+        except OSError as error:
+            found.append(error.errno)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    thread.join(_ANSWER)
+    return found in ([errno.ENOTCONN], [errno.ECONNABORTED])
+
+
+def _path() -> str:
+    """Where programs are; services are started without much of it."""
+    return os.environ.get("PATH", "") + os.pathsep + _PATH
 
 
 def _umount(path: str, is_root: bool) -> str:
@@ -94,7 +143,7 @@ def check_fuse(*, is_root: bool, device: str = DEVICE) -> None:
         raise FuseMissing(f"there is no {device}: type modprobe fuse as root (in a container: pass the device in)")
     if not os.access(device, os.R_OK | os.W_OK):
         raise FuseMissing(f"{device} may not be opened by you: type chmod 666 {device} as root")
-    if not is_root and shutil.which("fusermount3", path=os.environ.get("PATH", "") + os.pathsep + _PATH) is None:
+    if not is_root and shutil.which("fusermount3", path=_path()) is None:
         raise FuseMissing("there is no fusermount3, which mounts for users: install the package fuse3")
 
 

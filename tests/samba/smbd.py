@@ -154,7 +154,7 @@ class Smbd:
             self._write_configuration({"log level": str(log_level), **(options or {})})
             self._check_configuration()
             for user in self.users:
-                self._add_password(user)
+                self.set_password(user)
         except BaseException:
             self._discard()
             raise
@@ -337,8 +337,11 @@ class Smbd:
         """
         _run("testparm", "-s", str(self.configuration))
 
-    def _add_password(self, user: User) -> None:
-        """Set the password of the account that `user` is mapped to. It goes through a pipe, never through argv."""
+    def set_password(self, user: User) -> None:
+        """Set the password of the account that `user` is mapped to; who is logged on stays so.
+
+        It goes through a pipe, never through argv.
+        """
         # pdbedit, as smbpasswd -a insists on root.
         command = ("pdbedit", "-s", str(self.configuration), "-a", "-t", "-u", _account(user))
         _run(*command, text=f"{user.password}\n{user.password}\n")
