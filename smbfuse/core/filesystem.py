@@ -455,11 +455,29 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         self.cache.changed(inode)
         await self.forget_data(inode)
 
-    async def close_all(self) -> None:
-        """Write and close what is still there, at the end of the mount."""
-        await self.watch.end()
+    async def write_all(self) -> None:
+        """Write what waits, at the end of the mount. No program will hear any more of what fails, so the log does."""
         for inode in self.writes.inodes:
+            known = self.writes.newest(inode)
             await self.writes.write_back(inode)
+            if failure := self.writes.failure(inode, known):
+                log.error("%s: what was written here is lost: %s", self._called(inode), failure.error)
+
+    def tell_losses(self) -> None:
+        """Say in the log what was not written, when there is no more time for it."""
+        for inode in self.writes.inodes:
+            count = self.writes.waiting(inode)
+            log.error("%s: %d bytes written here are lost: the server did not take them", self._called(inode), count)
+
+    def _called(self, inode: Inode) -> str:
+        try:
+            return "/" + "/".join(self.inodes.components(inode))
+        except OSError:
+            return "a removed file"
+
+    async def close_all(self) -> None:
+        """Close what is still there, at the end of the mount."""
+        await self.watch.end()
         for file in self.opens.files():
             await file.close()
         await self.silly.end()

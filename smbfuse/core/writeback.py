@@ -91,6 +91,8 @@ class WriteBack:
         self._places = trio.CapacityLimiter(AT_ONCE)
         self._total = 0
         self._aging = False
+        self.written = 0
+        """Bytes that the server has taken so far."""
 
     def __contains__(self, inode: Inode) -> bool:
         """Whether data of this file wait."""
@@ -100,6 +102,11 @@ class WriteBack:
     def inodes(self) -> list[Inode]:
         """All files with waiting data."""
         return list(self._files)
+
+    def waiting(self, inode: Inode) -> int:
+        """Bytes of this file that the server has not taken."""
+        file = self._files.get(inode)
+        return 0 if file is None else file.size
 
     def end(self, inode: Inode) -> int:
         """The size that the file has at least, with what waits."""
@@ -184,6 +191,7 @@ class WriteBack:
     async def _send_piece(self, inode: Inode, piece: Piece, place: object) -> None:
         try:
             await self._send(inode, piece.start, piece.data)
+            self.written += len(piece.data)
         except (SmbfuseError, OSError) as exc:
             log.debug("writing %d bytes at %d failed: %s", len(piece.data), piece.start, exc)
             self._failures[inode] = Failure(next(self._numbers), exc)

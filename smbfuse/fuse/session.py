@@ -40,7 +40,9 @@ log: Final = logging.getLogger(__name__)
 START_TIMEOUT: Final = 10.0
 """Seconds that the kernel may take to greet a new mount."""
 GOODBYE_TIMEOUT: Final = 5.0
-"""Seconds for closing files and logging off at the end."""
+"""Seconds for closing files and logging off at the end; and for the server to take any of what waits to be written."""
+LONGEST_GOODBYE: Final = 60.0
+"""Seconds for writing what waits, as long as the server takes it: whoever ends services does not wait much longer."""
 LAST_REQUESTS_TIMEOUT: Final = 2.0
 """Seconds that requests under way still have when a signal ends us; one may wait for a server that says nothing."""
 READ_AHEAD_KB: Final = 1024
@@ -146,10 +148,11 @@ async def _end_on_signals(scope: trio.CancelScope) -> None:
 
 
 async def _say_goodbye(files: FileSystem, tree: Tree, keeper: Keeper) -> None:
-    """Close, disconnect, log off; a server that does not answer any more is not waited for.
+    """Write, close, disconnect, log off; a server that does not answer any more is not waited for.
 
     One that is away may still come back for what was not written yet, within the time.
     """
+    await _write_all(files)
     with trio.move_on_after(GOODBYE_TIMEOUT):
         try:
             await files.close_all()
@@ -159,6 +162,24 @@ async def _say_goodbye(files: FileSystem, tree: Tree, keeper: Keeper) -> None:
         except SmbfuseError as exc:
             log.debug("goodbye: %s", exc)
     keeper.end()
+
+
+async def _write_all(files: FileSystem) -> None:
+    """What waits to be written, and a line in the log for what is lost."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_while_it_goes_on, files, nursery.cancel_scope)
+        await files.write_all()
+        nursery.cancel_scope.cancel()
+    files.tell_losses()
+
+
+async def _while_it_goes_on(files: FileSystem, scope: trio.CancelScope) -> None:
+    end = trio.current_time() + LONGEST_GOODBYE
+    written = -1
+    while files.writes.written != written and trio.current_time() < end:
+        written = files.writes.written
+        await trio.sleep(GOODBYE_TIMEOUT)
+    scope.cancel()
 
 
 def _options(mount: MountSettings) -> set[str]:

@@ -126,15 +126,15 @@ class Program:
 
 
 @asynccontextmanager
-async def program(offer: Offer) -> AsyncIterator[Program]:
-    """A mount of a server with FILES that makes this offer. Nothing of file data is kept."""
+async def program(offer: Offer, *, cache: str = "none") -> AsyncIterator[Program]:
+    """A mount of a server with FILES that makes this offer. Nothing of file data is kept, unless `cache` says so."""
     server = FakeServer(offer=offer, files=FILES)
     async with trio.open_nursery() as nursery:
         session = await logged_on(server, nursery)
         tree = await connect_tree(session, "share")
         files = FileSystem(
             NtBackend(tree),
-            MountSettings(source="//fake/share", mountpoint="/mnt", actimeo=0, cache="none"),
+            MountSettings(source="//fake/share", mountpoint="/mnt", actimeo=0, cache=cache),
             Settler(nursery),
             trio.current_time,
             unique_file_names=False,
