@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -100,29 +100,42 @@ async def _mounted(operations: Operations, mount: MountSettings, ready: Callable
     extra.prepare(extra.ALL if mount.brl else extra.EXTENTS)
     operations.files.kernel = KernelNotices()
     operations.enable_acl = operations.files.acls is not None and mount.default_permissions
-    try:
-        pyfuse3.init(operations, mountpoint, _options(mount))
-    except RuntimeError as exc:
-        raise MountError(f"cannot mount on {mountpoint}: {exc}; is it a directory of yours, is FUSE there?") from None
-    trouble = ""
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_end_on_signals, nursery.cancel_scope)
-            await nursery.start(partial(extra.serve, PassedOperations(operations.files), operations.interrupts))
-            nursery.start_soon(_answer_kernel, nursery.cancel_scope)
-            with trio.move_on_after(START_TIMEOUT) as patience:
-                await operations.started.wait()
-            if patience.cancelled_caught:
-                trouble = f"the kernel does not begin to use {mountpoint}"
-                nursery.cancel_scope.cancel()
-            else:
-                _tune(mountpoint)
-                _tell_local_locks(mount)
-                ready()
-    finally:
-        pyfuse3.close(unmount=True)
+    # From before the mount is seen until it is gone: a signal in between would leave a dead one.
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        try:
+            pyfuse3.init(operations, mountpoint, _options(mount))
+        except RuntimeError as exc:
+            trouble = f"cannot mount on {mountpoint}: {exc}; is it a directory of yours, is FUSE there?"
+            raise MountError(trouble) from None
+        try:
+            trouble = await _served(operations, mount, mountpoint, ready, signals)
+        finally:
+            pyfuse3.close(unmount=True)
     if trouble:
         raise MountError(trouble)
+
+
+async def _served(
+    operations: Operations,
+    mount: MountSettings,
+    mountpoint: str,
+    ready: Callable[[], None],
+    signals: AsyncIterator[int],
+) -> str:
+    """Answer the kernel until the end; returns what prevented that."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_end_on_signals, signals, nursery.cancel_scope)
+        await nursery.start(partial(extra.serve, PassedOperations(operations.files), operations.interrupts))
+        nursery.start_soon(_answer_kernel, nursery.cancel_scope)
+        with trio.move_on_after(START_TIMEOUT) as patience:
+            await operations.started.wait()
+        if patience.cancelled_caught:
+            nursery.cancel_scope.cancel()
+            return f"the kernel does not begin to use {mountpoint}"
+        _tune(mountpoint)
+        _tell_local_locks(mount)
+        ready()
+    return ""
 
 
 def _tell_local_locks(mount: MountSettings) -> None:
@@ -139,12 +152,11 @@ async def _answer_kernel(scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-async def _end_on_signals(scope: trio.CancelScope) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        async for number in signals:
-            log.info("signal %d: unmounting", number)
-            scope.deadline = min(scope.deadline, trio.current_time() + LAST_REQUESTS_TIMEOUT)
-            pyfuse3.terminate()
+async def _end_on_signals(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for number in signals:
+        log.info("signal %d: unmounting", number)
+        scope.deadline = min(scope.deadline, trio.current_time() + LAST_REQUESTS_TIMEOUT)
+        pyfuse3.terminate()
 
 
 async def _say_goodbye(files: FileSystem, tree: Tree, keeper: Keeper) -> None:

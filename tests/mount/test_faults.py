@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -243,6 +244,26 @@ def test_a_new_mount_takes_the_place_of_dead_ones(
     finally:
         for one in mounts:
             one.kill()
+
+
+@pytest.mark.fuse
+def test_a_signal_in_the_moment_of_the_mount_leaves_no_dead_one(server: Smbd, tmp_path: Path) -> None:
+    (tmp_path / "mnt").mkdir()
+    login = join_options({"port": server.port, "credentials": server.credentials()})
+    for _ in range(6):
+        with subprocess.Popen(
+            [str(PROGRAM), server.unc("share"), str(tmp_path / "mnt"), "-o", login, "-f"], stdin=subprocess.DEVNULL
+        ) as child:
+            try:
+                deadline = time.monotonic() + LIMIT
+                while not is_mounted(tmp_path / "mnt") and time.monotonic() < deadline:
+                    os.sched_yield()  # a pause would be longer than the moment
+                child.send_signal(signal.SIGTERM)
+                assert child.wait(LIMIT) == 0
+                assert not is_mounted(tmp_path / "mnt")
+            finally:
+                child.kill()
+                subprocess.run(umount_command(tmp_path / "mnt", lazy=True), check=False, capture_output=True)
 
 
 def test_what_waits_is_written_when_a_signal_ends_it(server: Smbd, share: Path, mount: Callable[..., Mount]) -> None:
