@@ -53,14 +53,19 @@ def try_all(programs: list[Program], settings: list[Setting], scale: Scale) -> l
     results = []
     on_disk: dict[str, Outcome] = {}
     print(heading(), flush=True)
+
+    def add(name: str, outcome: Outcome) -> None:
+        # The disk comes first, and all that it shows is its own.
+        results.append(judge(name, setting, outcome, on_disk.setdefault(name, outcome)))
+        print(row(results[-1]), flush=True)
+
     for setting in settings:
-        with Stage.of(setting) as stage:
-            for program in programs:
-                outcome = stage.attempt(program, scale)
-                # The disk comes first, and all that it shows is its own.
-                disk = on_disk.setdefault(program.name, outcome)
-                results.append(judge(program.name, setting, outcome, disk))
-                print(row(results[-1]), flush=True)
+        try:
+            with Stage.of(setting) as stage:
+                for program in programs:
+                    add(program.name, stage.attempt(program, scale))
+        except AssertionError as error:  # hours of results are not lost with it
+            add("mount and umount", Outcome.lost(str(error)))
     return results
 
 

@@ -50,6 +50,6 @@ PROGRAMS = (
     Program("tools", tools.tools, ("gzip", "shred", "perl", "flock", "/sbin/mkfs.ext4", "/sbin/debugfs")),
     Program("make-gcc", builds.builds, ("make", "gcc", "ar", "strip", "objcopy")),
     Program("fio", stress.fio, ("fio",)),
-    Program("stress-each", stress.each_stressor, ("stress-ng",)),
+    Program("stress-each", stress.each_stressor, ("stress-ng",), deadline=7200.0),  # each has a deadline of its own
     Program("stress-all", stress.all_stressors, ("stress-ng",)),
 )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+from pathlib import Path
+from typing import Final
 
 from tests.programs.outcome import Outcome, Steps
 from tests.programs.place import Place, run
+from tests.support.processes import end, processes
 
 FIO_TIMEOUT = 900.0
 PATIENCE = 120.0
@@ -32,6 +36,15 @@ FIO = {
 
 # Those of the class that use no file in the directory they are given, but pipes, /proc or mounts of their own.
 ELSEWHERE = frozenset({"bind-mount", "binderfs", "eventfd", "ioprio", "procfs"})
+
+# fanotify marks every mount of the machine, and waits for those of others that are stuck: they are not to be there.
+_ALONE: Final = """
+while read -r _ path type _; do
+    case $type:$path in fuse*:"$1") ;; fuse*) umount -l "$path" ;; esac
+done </proc/mounts
+shift
+exec "$@"
+"""
 
 _FAIL = re.compile(r"^stress-ng: (?:fail|error): +\[\d+\] (?P<text>(?P<stressor>[\w-]+):.*)$", re.MULTILINE)
 _SKIPPED = re.compile(r"^stress-ng: \w+: +\[\d+\] (?P<text>(?P<stressor>[\w-]+):.*skipping.*)$", re.MULTILINE)
@@ -82,18 +95,33 @@ def all_stressors(place: Place) -> Outcome:
 def _stress(place: Place, names: list[str], seconds: int, outcome: Outcome) -> None:
     """Run stressors, and note what each complains of; some do that and end well all the same."""
     chosen = [word for name in names for word in (f"--{name}", "1")]
-    done = subprocess.run(
-        ["nice", "stress-ng", *chosen, "--verify", "-t", str(seconds), "--temp-path", str(place.path)],
-        capture_output=True,
-        text=True,
-        timeout=seconds + PATIENCE,
-        check=False,
-    )
-    output = done.stdout + done.stderr
+    command = ["nice", "stress-ng", *chosen, "--verify", "-t", str(seconds), "--temp-path", str(place.path)]
+    status, output = ended(alone(command, place.path.parent), seconds + PATIENCE)
     failed = {found["stressor"]: found["text"] for found in _FAIL.finditer(output)}
     skipped = {found["stressor"]: found["text"] for found in _SKIPPED.finditer(output)}
-    if done.returncode and not failed and not skipped:
-        failed[names[0] if len(names) == 1 else "all of them"] = f"status {done.returncode}: {output[-400:]}"
+    if status and not failed and not skipped:
+        failed[names[0] if len(names) == 1 else "all of them"] = f"status {status}: {output[-400:]}"
     outcome.ran += len(names)
     outcome.failures |= failed
     outcome.left_out |= {name: text for name, text in skipped.items() if name not in failed}
+
+
+def alone(command: list[str], root: Path) -> list[str]:
+    """The same where no FUSE file system is mounted but the one at `root`; as it is for who may not unmount."""
+    return ["unshare", "--mount", "sh", "-c", _ALONE, "sh", str(root), *command] if os.geteuid() == 0 else command
+
+
+def ended(command: list[str], timeout: float) -> tuple[int | str, str]:
+    """(status, output) of a program. One that takes more than `timeout` seconds is killed with all that it started."""
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=timeout)
+            return process.returncode, output
+        except subprocess.TimeoutExpired:
+            there = [one for one in processes() if one.session == process.pid]
+            waiting = ", ".join(f"{one.name} {one.state} in {one.waits_in()}" for one in there)
+            end(lambda: [one.pid for one in processes() if one.session == process.pid], polite=1.0)
+            output, _ = process.communicate()
+            return f"none after {timeout:g} s, {waiting}", output

@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 
-from tests.programs.__main__ import arguments, main
+from tests.programs.__main__ import arguments, main, try_all
 from tests.programs.catalogue import PROGRAMS, Program
 from tests.programs.cpython import failures, read
 from tests.programs.judge import judge
@@ -18,8 +21,10 @@ from tests.programs.known import KNOWN, MODES, reason
 from tests.programs.outcome import LOST, Outcome, Steps, same
 from tests.programs.place import SHORT, CommandError, Place, run
 from tests.programs.report import findings, reasons, row
-from tests.programs.stage import DISK, SETTINGS, Stage
+from tests.programs.stage import DISK, SETTINGS, Setting, Stage
+from tests.programs.stress import alone, ended
 from tests.programs.trees import facts, make_tree
+from tests.support.processes import processes
 
 UNIX = next(setting for setting in SETTINGS if setting.server and setting.unix)
 NT = next(setting for setting in SETTINGS if not setting.unix)
@@ -141,6 +146,40 @@ def test_a_program_that_hangs_is_ended() -> None:
     with Stage.of(DISK) as stage:
         assert stage.attempt(Program("hang", hang, deadline=0.2), SHORT).failures == {LOST: "not done after 0.2 s"}
         assert stage.attempt(Program("leave", leave), SHORT).failures == {"left behind": "left"}
+
+
+def test_a_stressor_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
+    left = tmp_path / "pid"
+    status, output = ended(["sh", "-c", f"echo said; sleep 60 & echo $! >{left}; wait"], 2.0)
+    assert output == "said\n"
+    assert re.fullmatch(r"none after 2 s, sh S in \S+, sleep S in \S+", str(status))
+    assert not [one for one in processes() if one.pid == int(left.read_text())]
+    assert ended(["sh", "-c", "exit 3"], 60) == (3, "")
+
+
+def test_a_stressor_sees_no_other_fuse_mounts(tmp_path: Path) -> None:
+    mounts = run(*alone(["cat", "/proc/mounts"], tmp_path))
+    assert os.geteuid() != 0 or " fuse" not in mounts
+
+
+def test_a_mount_that_does_not_end_costs_no_results(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @contextmanager
+    def of(setting: Setting) -> Iterator[Stage]:
+        with _stage_of(setting) as stage:
+            yield stage
+        raise AssertionError("busy")
+
+    _stage_of = Stage.of
+    monkeypatch.setattr(Stage, "of", of)
+    well = Program("well", lambda _place: Outcome(1))
+    results = try_all([well], [DISK], SHORT)
+    assert [(result.program, result.failed.findings) for result in results] == [
+        ("well", {}),
+        ("mount and umount", {LOST: "busy"}),
+    ]
+    assert "mount and umount" in capsys.readouterr().out
 
 
 def test_what_a_machine_lacks_is_said() -> None:

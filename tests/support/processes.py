@@ -33,6 +33,13 @@ class Process:
         """Entries `NAME=VALUE` that it was started with; empty where they are none of our business."""
         return frozenset(_proc_list(self.pid, "environ"))
 
+    def waits_in(self) -> str:
+        """The kernel's function that it sleeps in; 0 where it runs, empty where that is none of our business."""
+        try:
+            return Path(f"/proc/{self.pid}/wchan").read_text()
+        except OSError:
+            return ""
+
     def argv(self) -> list[str]:
         return [os.fsdecode(word) for word in _proc_list(self.pid, "cmdline")]
 
