@@ -51,13 +51,17 @@ class Tap(Remote):
 
     @contextlib.contextmanager
     def counted(self) -> Iterator[Counter[str]]:
-        """The requests, by name, that pass while the block runs; complete when it is left."""
+        """The requests, by name, that pass while the block runs; complete when it is left.
+
+        Without those that the server answers when something happens: they are made at moments of their own.
+        """
         with self._counting:
             before = self.requests.copy()
         found: Counter[str] = Counter()
         yield found
         with self._counting:
             found.update(self.requests - before)
+        del found[NOTIFY]
 
     def _see(self, way: str, message: bytes) -> Sequence[bytes]:
         # Counted before it is passed on: whoever has the answer finds the count complete.
