@@ -46,10 +46,6 @@ class Inode:
     """
     linked: bool = False
     """Whether we gave it a further name: then the names known count, where the server does not tell how many it has."""
-    doubtful: int = 0
-    """How many names of it the kernel may still believe in, which others have changed."""
-    looked_up: bool = False
-    """Whether the kernel has looked it up since it became doubtful, or since it was last opened."""
     pages_hold: bool = False
     """Whether what the kernel has of its data was read under an oplock that has been held ever since."""
     lookups: int = 0

@@ -14,10 +14,12 @@ import functools
 import logging
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
+
+import trio
 
 from smbfuse.core.attrs import Attributes, OwnerPolicy, Stat, alike
 from smbfuse.core.backend import NOT_THERE, Backend, Change, Space, server_path
@@ -56,6 +58,8 @@ ABSENCE: Final = 1.0
 
 It cannot be made to forget a name in a spelling that we do not know: `Readme` and `README` are one for most servers.
 """
+DOUBT: Final = 1.0
+"""Seconds to wait for the kernel to forget a name, before an open by it is refused all the same."""
 REPLACEMENTS: Final = 10
 """How often a name is looked for that we replace each time meanwhile."""
 
@@ -116,6 +120,8 @@ class Vfs:
         """Inodes of which the kernel waits for data, ..."""
         self.naming = UnderWay()
         """... and directories, by number, in which it waits for names."""
+        self.doubting = UnderWay()
+        """Inodes of which it may believe in a name that others have changed."""
         self.write_times = WriteTimes(backend.now_ns)
         self.silly = Silly(self.backend, self.inodes, self.path)
         self.cache = MetaCache(CEILING if unique_file_names else mount.actimeo, self.style.key, clock)
@@ -297,7 +303,6 @@ class Vfs:
         await self._tell_links(parent, found.name, found.attrs)
         inode = self.inodes.enter(parent, found.name, found.attrs)
         inode.lookups += 1
-        inode.looked_up = True
         asked_of = version if inode is known else inode.version
         attrs = await self._learn_found(inode, found, asked_of)
         if inode.version == asked_of:
@@ -306,22 +311,23 @@ class Vfs:
 
     def _renamed_by_others(self, inode: Inode, parent: Inode, name: str) -> None:
         """The kernel believes in the old name still: to open that would be to open the file under its new one."""
-        inode.doubtful += 1
-        inode.looked_up = False
-        self.soon(partial(self._forget_old_name, inode, parent.number, name))
+        doubt = ExitStack()
+        doubt.enter_context(self.doubting.of(inode))
+        self.soon(partial(self._forget_old_name, doubt, parent.number, name))
 
-    async def _forget_old_name(self, inode: Inode, parent: int, name: str) -> None:
-        try:
+    async def _forget_old_name(self, doubt: ExitStack, parent: int, name: str) -> None:
+        with doubt:
             await self.forget_names([(parent, to_kernel(name))])
-        finally:
-            inode.doubtful -= 1
 
-    def check_name(self, inode: Inode) -> None:
-        """OSError(ESTALE) if the kernel may mean another file by a name that it believes in: it looks again then."""
-        if inode.doubtful:
-            if not inode.looked_up:
-                raise OSError(errno.ESTALE, "others have given the file another name")
-            inode.looked_up = False
+    async def check_name(self, inode: Inode) -> None:
+        """OSError(ESTALE) if the kernel may mean another file by a name that it believes in.
+
+        It looks again after that, and once only: so when it has forgotten the name.
+        """
+        if inode in self.doubting:
+            with trio.move_on_after(DOUBT):
+                await self.doubting.ended(inode)
+            raise OSError(errno.ESTALE, "others have given the file another name")
 
     async def _tell_links(self, parent: Inode, name: str, attrs: Attributes) -> None:
         """See to it that `attrs` tells how many names a file has where it is known by another one already.
@@ -428,7 +434,7 @@ class Vfs:
         inode = self.inodes.get(number)
         self.check_writable(inode)
         if change.size is not None and not self.opens.in_use(inode):
-            self.check_name(inode)
+            await self.check_name(inode)
         before = self.cache.attributes(inode)
         if before is None and change.permissions is not None:
             before = await self._refresh(inode)
