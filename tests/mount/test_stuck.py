@@ -305,7 +305,8 @@ def test_a_killed_daemon_leaves_nobody_in_the_kernel(frozen: Callable[..., Froze
 
     Nobody would answer for the pages after the end of the daemon, and with such a thread it would never end.
     """
-    stuck = frozen()
+    stuck = frozen(actimeo=30)
+    stuck.mount.path.stat()
     descriptor = os.open(stuck.mount.path / "large", os.O_RDWR)
     try:
         stuck.tap.freeze()
@@ -313,7 +314,8 @@ def test_a_killed_daemon_leaves_nobody_in_the_kernel(frozen: Callable[..., Froze
         seeker = stuck.start(sys.executable, "-c", SEEK, str(os.getpid()), str(descriptor))
         assert seeker.stderr is not None
         assert seeker.stderr.readline() == b"seeking\n"
-        time.sleep(0.5)  # no event tells that the kernel waits
+        eventually(lambda: asleep(seeker.pid), LIMIT, "it waits for the kernel")
+        stuck.ask(sys.executable, "-c", TOLD, stuck.mount.path)  # answered after what came before was begun
         stuck.mount.kill()
         assert wait_gone([reader.pid, seeker.pid], LIMIT) == set()
         subprocess.run(["sync"], check=True, timeout=LIMIT)
@@ -322,6 +324,12 @@ def test_a_killed_daemon_leaves_nobody_in_the_kernel(frozen: Callable[..., Froze
             os.close(descriptor)
 
 
+def asleep(pid: int) -> bool:
+    """Whether a process waits for something."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] in "SD"
+
+
+TOLD = "import os, sys; os.getxattr(sys.argv[1], 'smb.cache')"
 SEEK = """
 import os, sys
 descriptor = os.open(f"/proc/{sys.argv[1]}/fd/{sys.argv[2]}", os.O_RDWR)
