@@ -55,7 +55,7 @@ class DirHandle:
     asked: float = 0.0
     """When the question was sent that the entries answer."""
     version: int = 0
-    """The number of our last change before that (MetaCache.changes)."""
+    """The number of the last change before that (MetaCache.changes)."""
     gone: set[str] = field(default_factory=set)
     """Names that we took away since, as the server compares them."""
 

@@ -90,7 +90,7 @@ class ListingCalls(Vfs):
         name, attrs = place
         asked = handle.asked
         known = self.inodes.find(handle.inode, name)
-        if known is not None and known.version > handle.version:  # we changed it since
+        if known is not None and known.version > handle.version:  # it was changed since
             found = await self._find(handle.inode, name)
             if isinstance(found, Absent):
                 return True
@@ -127,7 +127,7 @@ class ListingCalls(Vfs):
         handle.taken = True
 
     def _kept(self, directory: Inode) -> tuple[Entries, float, int] | None:
-        """What is known of all its entries, when that was asked for, and how many changes of ours there were by now."""
+        """What is known of all its entries, when that was asked for, and how many changes there were by now."""
         listing = self.cache.listing(directory)
         found = _complete(listing) if listing is not None else None
         if listing is None or found is None:
@@ -135,9 +135,9 @@ class ListingCalls(Vfs):
         return found, listing.until - self.cache.lifetime, self.cache.changes
 
     def _changed(self, directory: Inode, name: str, since: int) -> bool:
-        """Whether a listing begun when we had made so many changes may be older than what we wrote since.
+        """Whether a listing begun after so many changes may be older than what a file is now.
 
-        Of a file that is open for writing some of that may even wait still.
+        Of one that is open for writing some of that may even wait still.
         """
         known = self.inodes.find(directory, name)
         return known is not None and (known.version > since or self.opens.of(known, write=True) is not None)
@@ -145,7 +145,10 @@ class ListingCalls(Vfs):
     async def _list_now(
         self, directory: Inode, goes_on: Callable[[int], bool] = lambda pages: True
     ) -> tuple[Entries, float, int]:
-        """Ask for all its entries, and keep them if `goes_on` (told how many pages there are) lets them come."""
+        """Ask for all its entries, and keep them if `goes_on` (told how many pages there are) lets them come.
+
+        Returns them as `_kept` does.
+        """
         asked, version, at_all = self.cache.now(), directory.version, self.cache.changes
         with self.fetching.of(directory):
             found, whole = await self._list(directory, goes_on)

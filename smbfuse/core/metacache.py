@@ -32,7 +32,7 @@ MAX_ENTRIES: Final = 100_000
 class Listing:
     """A whole directory as the server listed it. Keys are names as the server compares them.
 
-    Attributes of None: the name is there, but we changed the file since, and the server has to be asked.
+    Attributes of None: the server has to be asked. We changed the file since, or others did, or its name.
     """
 
     entries: dict[str, tuple[str, Attributes | None]]
@@ -105,7 +105,7 @@ class MetaCache:
         self._served: Final = Why.PROMISED if self.lifetime >= CEILING else Why.YOUNG
         self.statistics = CacheStatistics()
         self.changes = 0
-        """How many changes of ours there were; the last one of an inode is its `version`."""
+        """How many changes there were, ours and those that we were told of; an inode's last one is its `version`."""
         self._key = key
         self._clock = clock
         self._limit = limit
@@ -143,7 +143,7 @@ class MetaCache:
         return inode.attrs if why in SERVED else None
 
     def learn(self, inode: Inode, attrs: Attributes, asked: float, version: int | None = None) -> None:
-        """Keep an answer whose question was sent at `asked`, unless we changed the file (past `version`) meanwhile."""
+        """Keep an answer whose question was sent at `asked`, unless the file was changed (past `version`) meanwhile."""
         if version is not None and version != inode.version:
             return
         until = asked + self.lifetime

@@ -174,10 +174,7 @@ class Vfs:
         """Nothing is known of a name in this directory. It is just asked for without `listings.py`."""
 
     def doubt_all(self) -> None:
-        """Nobody told us of changes for a while: ask again for everything. So does the kernel with `filesystem.py`."""
-        for inode in list(self.inodes):
-            self.cache.doubt(inode)
-            self.cache.stale(inode)
+        """Nobody told us of changes for a while: ask again for everything. Nobody does without `filesystem.py`."""
 
     async def forget_data(self, inode: Inode) -> None:
         """Have the kernel drop a file's pages, when it waits for none of them.
