@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypedDict
 
 import trio
 
@@ -56,6 +56,18 @@ class Call:
     abandoned: bool = False
     hopeless_at: float = math.inf
     """trio time from which no answer is counted on any more: twice what it may take has passed."""
+
+
+class How(TypedDict, total=False):
+    """How a request is sent, for those who pass it on: as `Connection.request` has it."""
+
+    flags2: int
+    timeout: float | None
+    urgent: bool
+    unhurried: bool
+    surely: bool
+    on_late: Callable[[Response], None] | None
+    on_sent: Callable[[Callable[[], None]], None] | None
 
 
 @dataclass(slots=True)

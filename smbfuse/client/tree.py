@@ -13,7 +13,7 @@ it was done.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 from smbfuse.client.openfile import OpenFile
 from smbfuse.client.search import Search
@@ -74,7 +74,9 @@ from smbfuse.wire.unixlevels import PosixOpenRequest, PosixOpenResponse
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from typing import Unpack
 
+    from smbfuse.client.connection import How
     from smbfuse.client.reconnect import Keeper
     from smbfuse.client.session import Session
     from smbfuse.client.sizes import TransferSizes
@@ -188,16 +190,10 @@ class Tree:
     async def request(
         self,
         *bodies: Body,
-        flags2: int = 0,
         rest: tuple[Body, ...] = (),
-        urgent: bool = False,
-        unhurried: bool = False,
-        surely: bool = False,
-        timeout: float | None = None,
-        on_late: Callable[[Response], None] | None = None,
-        on_sent: Callable[[Callable[[], None]], None] | None = None,
         at: TreeConnect | None = None,
         once: bool = False,
+        **how: Unpack[How],
     ) -> Response:
         """A request on this tree; see Connection.request.
 
@@ -208,22 +204,19 @@ class Tree:
         while True:
             on = at or await self.up()
             try:
-                return await self._answered(
-                    on, *bodies, flags2=flags2, rest=rest, urgent=urgent, unhurried=unhurried,
-                    surely=surely, timeout=timeout, on_late=on_late, on_sent=on_sent,
-                )  # fmt: skip
+                return await self._answered(on, *bodies, rest=rest, **how)
             except ConnectionLost as exc:
                 if at is not None or (once and exc.sent):
                     raise
                 await self.try_again(exc, tries)
 
-    async def _answered(self, on: TreeConnect, *bodies: Body, **how: Any) -> Response:  # noqa: ANN401 - as `request`
+    async def _answered(self, on: TreeConnect, *bodies: Body, rest: tuple[Body, ...], **how: Unpack[How]) -> Response:
         """The answer to one request. ConnectionLost (not sent) where it says that session or tree connect are gone.
 
         A session that has expired is renewed, once: then nothing is lost, and what was asked is asked again.
         """
         logons = on.session.logons
-        response = await on.request(*bodies, **how)
+        response = await on.request(*bodies, rest=rest, **how)
         if self.keeper is None:
             return response
         if response.status == STATUS_NETWORK_SESSION_EXPIRED:
@@ -231,7 +224,7 @@ class Tree:
                 await on.session.renew(logons)
             except (AuthenticationError, RemoteProtocolError, RequestTimeout, StatusError) as exc:
                 on.lose(f"the session has expired and cannot be renewed: {exc}")
-            response = await on.request(*bodies, **how)
+            response = await on.request(*bodies, rest=rest, **how)
         if response.status in _ENDED or response.status == STATUS_NETWORK_SESSION_EXPIRED:
             on.lose(f"the server has ended the session: {status_name(response.status)}")
             raise ConnectionLost(f"the server has ended the session: {status_name(response.status)}")
@@ -283,12 +276,9 @@ class Tree:
         data: bytes = b"",
         *,
         max_data: int = 0,
-        flags2: int = 0,
-        timeout: float | None = None,
-        on_late: Callable[[Response], None] | None = None,
-        on_sent: Callable[[Callable[[], None]], None] | None = None,
         at: TreeConnect | None = None,
         once: bool = False,
+        **how: Unpack[How],
     ) -> Response:
         """One TRANSACTION2, its subcommand taken from the parameters' class. [MS-CIFS] 2.2.4.46.
 
@@ -318,16 +308,7 @@ class Tree:
             )
             for p, chunk, d, part in more
         )
-        response = await self.request(
-            primary,
-            flags2=flags2,
-            rest=secondaries,
-            timeout=timeout,
-            on_late=on_late,
-            on_sent=on_sent,
-            at=at,
-            once=once,
-        )
+        response = await self.request(primary, rest=secondaries, at=at, once=once, **how)
         if response.transaction is None and not is_error(response.status):
             if response.status:  # no success, whatever its severity: wrong names of EAs are warned of
                 raise StatusError(response.status, "TRANSACTION2")

@@ -16,8 +16,9 @@ from smbfuse.errors import ConnectionLost
 from smbfuse.wire.const import BREAK_TO_LEVEL_II, OPLOCK_LEVEL_II, OPLOCK_NONE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from typing import Unpack
 
+    from smbfuse.client.connection import How
     from smbfuse.client.openfile import OpenFile
     from smbfuse.client.session import Session
     from smbfuse.proto.events import OplockBreak, Response
@@ -52,38 +53,17 @@ class TreeConnect:
         """Give the connection up."""
         self.session.connection.fail(ConnectionLost(why))
 
-    async def request(
-        self,
-        *bodies: Body,
-        flags2: int = 0,
-        rest: tuple[Body, ...] = (),
-        timeout: float | None = None,
-        urgent: bool = False,
-        unhurried: bool = False,
-        surely: bool = False,
-        on_late: Callable[[Response], None] | None = None,
-        on_sent: Callable[[Callable[[], None]], None] | None = None,
-    ) -> Response:
+    async def request(self, *bodies: Body, rest: tuple[Body, ...] = (), **how: Unpack[How]) -> Response:
         """A request on this tree connect, whose answer has it for its owner; see Connection.request."""
+        on_late = how.get("on_late")
 
         def late(response: Response) -> None:
             response.owner = self
             if on_late is not None:
                 on_late(response)
 
-        response = await self.session.connection.request(
-            *bodies,
-            tid=self.tid,
-            uid=self.session.uid,
-            flags2=flags2,
-            rest=rest,
-            timeout=timeout,
-            urgent=urgent,
-            unhurried=unhurried,
-            surely=surely,
-            on_late=late,
-            on_sent=on_sent,
-        )
+        how["on_late"] = late
+        response = await self.session.connection.request(*bodies, tid=self.tid, uid=self.session.uid, rest=rest, **how)
         response.owner = self
         return response
 
