@@ -83,6 +83,11 @@ class DirectoryWatch:
         )
         return cls(file, subtree=subtree)
 
+    @property
+    def asking(self) -> bool:
+        """Whether the server has a request of it."""
+        return not self._answered.is_set()
+
     async def events(self) -> list[Event]:
         """Wait, for ever, for what happens next. An empty list: more than the server could keep, so look at all anew.
 

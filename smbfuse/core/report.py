@@ -29,7 +29,7 @@ def cache_report(files: FileSystem) -> str:
         ("too many to be told", news.overflows),
         ("files open at the server", len(files.opens)),
         ("of these, kept for the next open", files.opens.idle),
-        ("requests under way", tree.session.connection.window.used - len(files.watch.watched)),
+        ("requests under way", tree.session.connection.window.used - files.watch.asking),
         ("connections lost", tree.losses),
     ]
     return "".join(f"{name}: {value}\n" for name, value in facts)

@@ -60,6 +60,11 @@ class Watch:
         """Directories that the server watches."""
         return list(self._watches)
 
+    @property
+    def asking(self) -> int:
+        """How many requests the server has of them now: between an answer and the next request, one less."""
+        return sum(watch.asking for watch in self._watches.values())
+
     def start(self) -> None:
         """Begin, in the background."""
         if self.room:
