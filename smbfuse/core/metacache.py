@@ -200,6 +200,10 @@ class MetaCache:
         assert attrs is not None  # noqa: S101 - looked at above
         return Present(spelling, attrs, listing.until)
 
+    def lists(self, directory: Inode, name: str) -> bool:
+        """Whether the name is in a listing of the directory, however old that is."""
+        return directory.listing is not None and self._key(name) in directory.listing.entries
+
     def listing(self, directory: Inode) -> Listing | None:
         """The whole listing, if it may still be served."""
         listing = directory.listing

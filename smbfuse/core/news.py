@@ -127,17 +127,22 @@ class News:
         that nobody has asked about nothing is known that could be wrong.
         """
         style = self._files.style
-        parts = path.replace("/", "\\").split("\\")
-        last = len(parts) - 1
-        for index, part in enumerate(parts):
-            if index == last or style.separator == "/":
-                name = style.from_server("\\".join(parts[index:]))
-                if acceptable(name):
-                    yield directory, name
-            below = self._files.inodes.find(directory, style.from_server(part))
+        parts = [style.from_server(part) for part in path.replace("/", "\\").split("\\")]
+        for index, part in enumerate(parts[:-1]):
+            whole = "\\".join(parts[index:])
+            if style.separator == "/" and (self._knows(directory, whole) or not self._knows(directory, part)):
+                yield directory, whole
+            below = self._files.inodes.find(directory, part)
             if below is None or below.kind != stat.S_IFDIR:
                 return
             directory = below
+        if acceptable(parts[-1]):
+            yield directory, parts[-1]
+
+    def _knows(self, directory: Inode, name: str) -> bool:
+        """Whether there is such a name, as far as is known here."""
+        files = self._files
+        return files.inodes.find(directory, name) is not None or files.cache.lists(directory, name)
 
     def _moved(self, parent: Inode, name: str, notices: _Notices) -> None:
         """Others made the name, or took it away."""

@@ -211,6 +211,40 @@ def test_what_is_kept_is_told(machines: tuple[Path, Path]) -> None:
     assert int(told(here)["served, it is younger than actimeo"]) > 0
 
 
+def test_names_of_ours_are_no_news_anywhere_above_them(machines: tuple[Path, Path]) -> None:
+    """Servers join names by backslashes, which a name may hold on a server with POSIX paths."""
+    here, _ = machines
+    deep = here / "one" / "two"
+    deep.mkdir(parents=True)
+    made = [here.stat(), deep.parent.stat()]
+    before = told(here)
+    for number in range(60):
+        (deep / f"d{number}").mkdir()
+    soon(
+        lambda: int(told(here)["of these, our own names"]) >= int(before["of these, our own names"]) + 60,
+        "all are known as ours",
+    )
+    assert [here.stat(), deep.parent.stat()] == made
+    # The other machine's changes, by which the watch was seen to begin, may still be told of.
+    asked = [int(facts["asked, the server told of a change"]) for facts in (before, told(here))]
+    assert asked[1] <= asked[0] + 3
+
+
+def test_a_name_with_a_backslash_appears(machines: tuple[Path, Path]) -> None:
+    here, there = machines
+    if not os.getxattr(here, "smb.path").startswith(b"/"):
+        (there / "a").mkdir()  # there a backslash has another place in the server's name
+    assert not (here / "a\\b").exists()
+    (there / "a\\b").touch()
+    soon(lambda: (here / "a\\b").exists(), "the name is found")
+    (there / "c").mkdir()
+    soon(lambda: (here / "c").is_dir(), "the directory is found")
+    (there / "c\\d").touch()
+    (there / "c" / "d").touch()
+    soon(lambda: "c\\d" in os.listdir(here), "it is listed")
+    soon(lambda: (here / "c" / "d").exists(), "and so is that in the directory")
+
+
 def told(path: Path) -> dict[str, str]:
     """What smb.cache says."""
     facts = os.getxattr(path, "smb.cache").decode().splitlines()
