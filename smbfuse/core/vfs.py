@@ -396,8 +396,8 @@ class Vfs:
         """Attributes of an inode, from cache or from the server."""
         inode = self.inodes.get(number)
         attrs = self.cache.attributes(inode)
-        if attrs is None and inode is self.inodes.root and self.backend.tree.at.lost:
-            attrs = inode.attrs  # umount(8) looks at it first, and must not wait for a server that is away
+        if attrs is None and inode is self.inodes.root and inode.attrs is not None:
+            attrs = await self._unless_away(partial(self._refresh, inode)) or inode.attrs
         if attrs is None:
             attrs = await self._refresh(inode)
         self.write_times.tell(inode)
@@ -485,12 +485,23 @@ class Vfs:
     @system_call
     async def statfs(self) -> Space:
         """Size and free space of the share; while the server is away, what it said last. umount(8) asks for it."""
-        if self.backend.tree.at.lost:
-            if self._space is None:
-                raise OSError(errno.EHOSTDOWN, "the server is away")
-            return self._space
-        self._space = await self.backend.space()
+        self._space = await self._unless_away(self.backend.space) or self._space
+        if self._space is None:
+            raise OSError(errno.EHOSTDOWN, "the server is away")
         return self._space
+
+    async def _unless_away(self, ask: Callable[[], Awaitable[T]]) -> T | None:
+        """What the server says; None as soon as it is away: umount(8) asks, and must not wait until it is back."""
+        tree = self.backend.tree
+        with trio.CancelScope() as scope:
+            if tree.at.lost:
+                return None
+            tree.on_lost.append(scope.cancel)
+            try:
+                return await ask()
+            finally:
+                tree.on_lost.remove(scope.cancel)
+        return None
 
     def forget(self, forgotten: list[tuple[int, int]]) -> None:
         """The kernel gives back lookups: (number, count) each."""

@@ -7,9 +7,11 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from smbfuse.client import session as session_module
 from smbfuse.client.reconnect import Keeper
@@ -243,3 +245,31 @@ async def test_an_oplock_goes_with_its_connection(monkeypatch: pytest.MonkeyPatc
         assert p.files.opens.idle == 0
         assert not inode.pages_hold
         assert not p.files.oplocks.keeps_reads(inode)
+
+
+@pytest.mark.parametrize("what", ["getattr", "statfs"])
+async def test_what_umount_asks_for_does_not_wait(
+    monkeypatch: pytest.MonkeyPatch, log_guard: LogGuard, autojump_clock: MockClock, what: str
+) -> None:
+    """Also where nobody knows yet that the server is away, and it never comes back."""
+    log_guard.expect("connecting again$")
+    async with kept(monkeypatch) as p:
+        await p.files.check_root()
+        asks: dict[str, Callable[[], Awaitable[object]]] = {
+            "getattr": partial(p.files.getattr, ROOT),
+            "statfs": p.files.statfs,
+        }
+        ask = asks[what]
+        before = await ask()
+        await trio.sleep(p.files.cache.lifetime * 2)
+
+        async def never(*_: object) -> Transport:
+            await trio.sleep_forever()
+            raise AssertionError
+
+        monkeypatch.setattr(session_module, "connect", never)
+        p.server.script.once(lost(done=False), command=SMB_COM_TRANSACTION2)
+        with trio.fail_after(1):
+            for _ in range(2):
+                assert type(await ask()) is type(before)
+        assert p.server.script.rules[0].hits == 1
