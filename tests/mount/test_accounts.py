@@ -30,7 +30,7 @@ def share() -> Iterator[Path]:
 
 @pytest.fixture(params=["unix", "nounix"])
 def directory(
-    request: pytest.FixtureRequest, make_smbd: Callable[..., Smbd], mount: Callable[..., Mount], share: Path
+    request: pytest.FixtureRequest, share: Path, make_smbd: Callable[..., Smbd], mount: Callable[..., Mount]
 ) -> Path:
     """The share, mounted."""
     server = make_smbd([Share(name="share", path=share)], users=[User(account=ACCOUNT)])

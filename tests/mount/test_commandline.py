@@ -424,7 +424,7 @@ def test_passwords_of_all_kinds(
 
 @pytest.mark.parametrize("options", [{"guest": True}, {"sec": "none"}], ids=["guest", "none"])
 def test_guests(
-    make_smbd: Callable[..., Smbd], mount: Callable[..., Mount], shared: Share, options: dict[str, object]
+    shared: Share, make_smbd: Callable[..., Smbd], mount: Callable[..., Mount], options: dict[str, object]
 ) -> None:
     made = mount(make_smbd([shared]), credentials=None, **options)
     assert (made.path / "f").read_bytes() == b"content"
