@@ -57,6 +57,7 @@ def wire(mounted: tuple[Path, Path, Tap], tmp_path: Path) -> Iterator[Wire]:
     path, share, tap = mounted
     behind = share / tmp_path.name
     behind.mkdir()
+    eventually((path / behind.name).is_dir, 10, "the mount hears of what was made behind it")
     yield Wire(path / behind.name, behind, tap)
     subprocess.run(["rm", "-rf", str(behind)], check=True)
 

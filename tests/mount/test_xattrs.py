@@ -20,6 +20,7 @@ import pytest
 from tests.samba.content import NEWER, OLDER, write_snapshots
 from tests.samba.smbd import Share, Smbd, snapshots
 from tests.support.mount import Mount
+from tests.support.processes import eventually
 from tests.support.tap import Tap
 
 pytestmark = [pytest.mark.samba, pytest.mark.fuse]
@@ -113,6 +114,8 @@ def place(mounted: tuple[Mount, Tap, bool], server: Smbd, request: pytest.Fixtur
         yield Place(path, behind, unix, tap)
     finally:
         shutil.rmtree(behind)
+        # The notice of that makes the mount ask for the root again: not in the middle of what the next test counts.
+        eventually(lambda: not path.exists(), 30, "the mount hears of it")
 
 
 # --- extended attributes
