@@ -63,7 +63,7 @@ def armed(here: Path, there: Path) -> None:
 def eventually_true(condition: Callable[[], bool], seconds: float) -> bool:
     try:
         eventually(condition, seconds, "")
-    except AssertionError:
+    except TimeoutError:
         return False
     return True
 
