@@ -74,6 +74,8 @@ class DirectoryWatch:
         self._answered = trio.Event()
         self._answered.set()
         self.ending = False
+        self.on_begun: Callable[[], None] = lambda: None
+        """Called when the first request is sent: what the server is asked from then on it answers watching."""
 
     @classmethod
     async def open(cls, tree: Tree, path: ServerPath, *, subtree: bool) -> DirectoryWatch:
@@ -113,6 +115,8 @@ class DirectoryWatch:
 
     def _sent(self, cancel: Callable[[], None]) -> None:
         self._cancel = cancel
+        begun, self.on_begun = self.on_begun, lambda: None
+        begun()
         if self.ending:
             cancel()
 

@@ -80,7 +80,7 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         self.ahead = ReadAhead(self._settler, lambda: self.backend.tree.sizes.read)
         self.oplocks = Oplocks(self.opens, self._settler, self.writes.write_back, self._forget)
         self.news = News(self)
-        self.watch = Watch(self, self.news.tell)
+        self.watch = Watch(self, self.news.tell, self.news.nothing_is_sure)
         self._named[b"smb.cache"] = Fact(self._report)
         self.opens.may_idle = self._may_idle
         self.opens.idled = self._idled

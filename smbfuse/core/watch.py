@@ -38,11 +38,15 @@ Tell = Callable[["Inode", list[Event]], None]
 
 
 class Watch:
-    """The watches of one mount. `tell` gets what happened, by directory watched."""
+    """The watches of one mount. `tell` gets what happened, by directory watched.
 
-    def __init__(self, files: FileSystem, tell: Tell) -> None:
+    `doubt` is told of directories that are watched from now on: of what changed there before nobody told.
+    """
+
+    def __init__(self, files: FileSystem, tell: Tell, doubt: Callable[[Inode], None]) -> None:
         self._files = files
         self._tell = tell
+        self._doubt = doubt
         self._watches: OrderedDict[Inode, DirectoryWatch] = OrderedDict()
         """Directories watched, the one used last at the end."""
         self._opening: set[Inode] = set()
@@ -95,6 +99,7 @@ class Watch:
             watch = await DirectoryWatch.open(self._files.backend.tree, path, subtree=self._subtree)
         finally:
             self._opening.discard(directory)
+        watch.on_begun = partial(self._doubt, directory)
         self._watches[directory] = watch
         while len(self._watches) > self.room:
             await self._watches.popitem(last=False)[1].end()

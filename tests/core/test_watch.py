@@ -134,6 +134,21 @@ async def test_the_root_is_watched_with_all_below(autojump_clock: MockClock) -> 
         assert watched.exchange.connection.cancelled == [watched.exchange.mid]
 
 
+async def test_what_changed_before_the_server_watched_is_found(autojump_clock: MockClock) -> None:
+    """Nobody tells of it."""
+    async with watched_mount() as m:
+        begins = trio.Event()
+        m.server.script.once(held(begins), command=SMB_COM_NT_CREATE_ANDX)
+        await wait_all_tasks_blocked()
+        assert b"new" not in await m.list()
+        m.put("new", b"n")
+        assert (await m.files.lookup(ROOT, b"new")).number == 0
+        begins.set()
+        await m.watching.next()
+        await wait_all_tasks_blocked()
+        assert (await m.files.lookup(ROOT, b"new")).number != 0
+
+
 async def test_a_name_that_comes_is_found(autojump_clock: MockClock) -> None:
     async with watched_mount() as m:
         watched = await m.watching.next()
@@ -288,6 +303,7 @@ async def test_where_trees_are_not_watched_directories_in_use_are(autojump_clock
         await m.list(directory)
         watched = await m.watching.next()
         assert not watched.setup.watch_tree
+        await m.list(directory)
         m.put("dir\\new", b"")
         assert (await m.files.lookup(directory, b"new")).number == 0
         await m.told(watched, (FILE_ACTION_ADDED, "new"))
@@ -344,6 +360,7 @@ async def test_what_happens_in_a_moment_costs_one_request(autojump_clock: MockCl
 async def test_the_old_name_of_a_file_does_not_open_it_under_its_new_one(autojump_clock: MockClock) -> None:
     """The kernel opens by the number that it took for the old name: it has to look again, and once is enough."""
     async with watched_mount() as m:
+        await m.watching.next()
         number = await number_of(m, b"a.txt")
         volume = m.server.volume
         volume.move(volume.find("a.txt"), volume.find(""), "moved.txt")

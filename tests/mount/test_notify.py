@@ -48,14 +48,14 @@ def machines(request: pytest.FixtureRequest, server: Smbd, mount: Callable[..., 
 
 
 def armed(here: Path, there: Path) -> None:
-    """Have the server watch: a change is seen. Until then each try makes a name that was never looked at."""
+    """Have the server watch: a change is seen. Until then a listing hides it, and each try makes another name."""
     tries = iter(range(1000))
 
     def seen() -> bool:
         name = f"try{next(tries)}"
-        assert not (here / name).exists()
+        assert name not in os.listdir(here)
         (there / name).touch()
-        return eventually_true(lambda: (here / name).exists(), 1.0)
+        return eventually_true(lambda: name in os.listdir(here), 1.0)
 
     eventually(seen, SOON, "the server watches")
 
