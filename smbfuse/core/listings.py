@@ -149,17 +149,18 @@ class ListingCalls(Vfs):
 
         Returns them as `_kept` does.
         """
-        asked, version, at_all = self.cache.now(), directory.version, self.cache.changes
-        with self.fetching.of(directory):
-            found, whole = await self._list(directory, goes_on)
-        if whole:
-            entries: dict[str, tuple[str, Attributes | None]] = {
-                self.style.key(name): (name, None if self._changed(directory, name, at_all) else attrs)
-                for name, attrs in found
-            }
-            self.cache.learn_listing(directory, entries, asked, version)
+        at_all = self.cache.changes
+        with self.cache.asking(directory) as asked:
+            with self.fetching.of(directory):
+                found, whole = await self._list(directory, goes_on)
+            if whole:
+                entries: dict[str, tuple[str, Attributes | None]] = {
+                    self.style.key(name): (name, None if self._changed(directory, name, at_all) else attrs)
+                    for name, attrs in found
+                }
+                self.cache.learn_listing(directory, entries, asked)
         self.listed(directory)
-        return found, asked, at_all
+        return found, asked.when, at_all
 
     async def fetch(self, directory: Inode, goes_on: Callable[[int], bool] = lambda pages: True) -> None:
         """Have a directory's listing in the cache before it is asked for; `goes_on` as above. StatusError."""

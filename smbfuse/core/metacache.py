@@ -4,7 +4,8 @@ One policy answers for attributes, names that are there, names that are not, and
 promises that no file has two names, else `actimeo` (one second by default), enough for one command. 60 is a ceiling
 that no option lifts: an age is counted from the moment in which the question was sent, and what the kernel is told to
 keep is only what remains of it. Our own changes change the cache at once, and so does what the server tells of others'
-(`news.py`); an answer to a question that was asked before a change never enters it.
+(`news.py`); an answer to a question that was asked before a change never enters it. What is known of a directory whose
+names we change remains known: only its times are others, and those the server's clock tells.
 
 An oplock makes none of that last longer: it covers data, but another machine's chmod breaks none, and smbd 4.17 hears
 of no chmod on its own disk.
@@ -13,7 +14,8 @@ of no chmod on its own disk.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -37,6 +39,29 @@ class Listing:
 
     entries: dict[str, tuple[str, Attributes | None]]
     until: float
+
+
+@dataclass(slots=True)
+class Asked:
+    """A listing that is being asked for. Names that change meanwhile are as we know them, whatever it says."""
+
+    when: float
+    names: dict[str, tuple[str, Attributes | None] | None] = field(default_factory=dict)
+    """What became of them, as in a Listing; None: gone."""
+    doubted: set[str] = field(default_factory=set)
+    """Names of which it will tell whether they are there, and no more."""
+    void: bool = False
+    """Whether something happened of which that cannot be told."""
+
+    def corrected(self, entries: dict[str, tuple[str, Attributes | None]]) -> None:
+        """Put right what the server answered."""
+        for key in self.doubted & entries.keys():
+            entries[key] = (entries[key][0], None)
+        for key, known in self.names.items():
+            if known is None:
+                entries.pop(key, None)
+            else:
+                entries[key] = known
 
 
 @dataclass(slots=True)
@@ -112,6 +137,7 @@ class MetaCache:
         self._listed: OrderedDict[Inode, None] = OrderedDict()
         """Directories with a listing, the one used last at the end."""
         self._entries = 0
+        self._asked: dict[Inode, list[Asked]] = {}
 
     def now(self) -> float:
         """The moment from which an answer's age counts: to be taken before the question is sent."""
@@ -215,21 +241,60 @@ class MetaCache:
         self._listed.move_to_end(directory)
         return listing
 
-    def learn_listing(
-        self, directory: Inode, entries: dict[str, tuple[str, Attributes | None]], asked: float, version: int
-    ) -> None:
-        """Keep a listing begun at `asked`, unless we changed the directory since it had `version`."""
+    @contextmanager
+    def asking(self, directory: Inode) -> Iterator[Asked]:
+        """The block asks for the names of a directory, to be learned at its end."""
+        asked = Asked(self.now())
+        self._asked.setdefault(directory, []).append(asked)
+        try:
+            yield asked
+        finally:
+            self._asked[directory].remove(asked)
+            if not self._asked[directory]:
+                del self._asked[directory]
+
+    def learn_listing(self, directory: Inode, entries: dict[str, tuple[str, Attributes | None]], asked: Asked) -> None:
+        """Keep what the server answered, put right by what happened since it was asked."""
         self._forget(directory)
-        if version != directory.version or self.lifetime <= 0 or len(entries) > self._limit:
+        asked.corrected(entries)
+        if asked.void or self.lifetime <= 0 or len(entries) > self._limit:
             return
-        directory.listing = Listing(entries, asked + self.lifetime)
+        directory.listing = Listing(entries, asked.when + self.lifetime)
         self._listed[directory] = None
         self._entries += len(entries)
         self._trim()
 
-    def added(self, directory: Inode, name: str, attrs: Attributes | None) -> None:
-        """We put a name there (None: its attributes are not known). The directory's own times changed with it."""
+    def added(
+        self, directory: Inode, name: str, attrs: Attributes | None, when_ns: int | None = None, links: int = 0
+    ) -> None:
+        """We put a name there (None: its attributes are not known). As to the rest see `_names_changed`."""
+        self._names_changed(directory, when_ns, links)
+        for asked in self._asked.get(directory, ()):
+            asked.names[self._key(name)] = (name, attrs)
+        self._enter(directory, name, attrs)
+
+    def removed(self, directory: Inode, name: str, when_ns: int | None = None, links: int = 0) -> None:
+        """We took a name away."""
+        self._names_changed(directory, when_ns, links)
+        for asked in self._asked.get(directory, ()):
+            asked.names[self._key(name)] = None
+        if directory.listing is not None and directory.listing.entries.pop(self._key(name), None) is not None:
+            self._entries -= 1
+
+    def _names_changed(self, directory: Inode, when_ns: int | None, links: int) -> None:
+        """The directory's own times changed with its names: `when_ns` by the server's clock, if that is known.
+
+        `links`: how many more subdirectories it has, each of which counts as a link where directories are counted.
+        """
+        known, until = directory.attrs, directory.attrs_until
         self.changed(directory)
+        if when_ns is None or known is None or self._clock() >= until:
+            return
+        nlink = known.nlink + links if known.nlink > 1 else known.nlink
+        directory.attrs = replace(known, mtime_ns=when_ns, ctime_ns=when_ns, nlink=nlink)
+        directory.attrs_until, directory.unsure = until, None
+
+    def _enter(self, directory: Inode, name: str, attrs: Attributes | None) -> None:
         if directory.listing is None:
             return
         entries, key = directory.listing.entries, self._key(name)
@@ -238,24 +303,24 @@ class MetaCache:
         entries[key] = (spelling, attrs)
         self._trim()
 
-    def removed(self, directory: Inode, name: str) -> None:
-        """We took a name away."""
-        self.changed(directory)
-        if directory.listing is not None and directory.listing.entries.pop(self._key(name), None) is not None:
-            self._entries -= 1
-
     def doubt_name(self, directory: Inode, name: str) -> None:
         """Others made a name, or took it away: which of the two holds now, the server will say when it is asked."""
         self.doubt(directory)
-        if directory.listing is not None:
-            entries, key = directory.listing.entries, self._key(name)
-            self._entries += key not in entries
-            entries[key] = (entries[key][0] if key in entries else name, None)
-            self._trim()
+        for asked in self._asked.get(directory, ()):
+            asked.names[self._key(name)] = (name, None)
+        self._enter(directory, name, None)
 
     def doubt_attributes(self, directory: Inode, name: str) -> None:
         """What a listing says of the file of this name is not to be believed; that there is one, is."""
-        if directory.listing is not None and (key := self._key(name)) in directory.listing.entries:
+        if directory not in self._asked and directory.listing is None:
+            return
+        key = self._key(name)
+        for asked in self._asked.get(directory, ()):
+            if asked.names.get(key) is not None:
+                asked.names[key] = (name, None)
+            else:
+                asked.doubted.add(key)
+        if directory.listing is not None and key in directory.listing.entries:
             directory.listing.entries[key] = (directory.listing.entries[key][0], None)
 
     def update(self, directory: Inode, name: str, attrs: Attributes) -> None:
@@ -266,8 +331,10 @@ class MetaCache:
             directory.listing.entries[key] = (spelling, attrs)
 
     def stale(self, directory: Inode) -> None:
-        """The listing is not to be believed any more."""
+        """The listing is not to be believed any more, nor one that is under way."""
         self._forget(directory)
+        for asked in self._asked.get(directory, ()):
+            asked.void = True
 
     def _trim(self) -> None:
         while self._entries > self._limit:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import errno
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -18,7 +19,7 @@ from smbfuse.core.backend import Change
 from smbfuse.core.echoes import Kind
 from smbfuse.core.names import as_text, from_kernel, is_snapshot
 from smbfuse.core.vfs import Entry, Vfs, system_call
-from smbfuse.errors import SmbfuseError, StatusError
+from smbfuse.errors import StatusError
 from smbfuse.ntstatus import STATUS_ACCESS_DENIED, STATUS_SHARING_VIOLATION
 
 if TYPE_CHECKING:
@@ -136,21 +137,19 @@ class NameCalls(Vfs):
                 if inode is not None:
                     await self.opens.drop_idle(inode)
                     await self.left_alone(inode)
-            try:
-                with self.replacing.of(self._key(new_parent, new)):
-                    if not over or target is None or target is moving:
-                        await self._move(moving, partial(move, over))
-                    elif target.kind == stat.S_IFDIR:
-                        await self._replace_directory(moving, new_path, partial(move, False))
-                    else:
-                        await self._replace_file(move, new_path, new_parent, target)
-            finally:
-                self.cache.changed(new_parent)
+            with self._accounted(new_parent), self.replacing.of(self._key(new_parent, new)):
+                if not over or target is None or target is moving:
+                    await self._move(moving, partial(move, over))
+                elif target.kind == stat.S_IFDIR:
+                    await self._replace_directory(moving, new_path, partial(move, False))
+                else:
+                    await self._replace_file(move, new_path, new_parent, target)
             for inode in (moving, target):
                 if inode is not None:
                     self.cache.changed(inode)  # link counts and change times
-            self._left(old_parent, old)
-            self.cache.added(new_parent, new, None)
+            self._left(old_parent, old, -_is_directory(moving))
+            more = _is_directory(moving) - _is_directory(target)
+            self.cache.added(new_parent, new, None, self.backend.now_ns(), more)
 
         with self.naming.of(new_parent_number), self.echoes.of((self._key(new_parent, new), Kind.COMES)):
             await self._change_names(old_parent, work, goes=old)
@@ -219,23 +218,29 @@ class NameCalls(Vfs):
     ) -> T:
         """Do `work`, by which a name comes into `parent`, or goes from there.
 
-        However it ends, what was asked before is not believed after.
+        However it ends, what was asked before is not believed after: `work` accounts for what it has done.
         """
         kinds = ((comes, Kind.COMES), (goes, Kind.GOES))
         echoes = [(self._key(parent, name), kind) for name, kind in kinds if name is not None]
 
         async def accounted() -> T:
-            try:
-                with self.echoes.of(*echoes):
-                    return await work()
-            except (SmbfuseError, OSError):
-                self.cache.stale(parent)  # perhaps it was done all the same, or the listing was wrong
-                raise
-            finally:
-                self.cache.changed(parent)
+            with self._accounted(parent), self.echoes.of(*echoes):
+                return await work()
 
         with self.naming.of(parent.number):
             return await self.change(accounted, undo)
+
+    @contextmanager
+    def _accounted(self, parent: Inode) -> Iterator[None]:
+        """If the block fails nothing is sure of the directory: perhaps it was done, or the listing was wrong."""
+        done = False
+        try:
+            yield
+            done = True
+        finally:
+            if not done:
+                self.cache.stale(parent)
+                self.cache.changed(parent)
 
     async def _made(
         self, parent: Inode, name: str, attrs: Attributes | None, asked: float, new: Change | None = None
@@ -248,7 +253,8 @@ class NameCalls(Vfs):
             asked = self.cache.now()
             attrs = await self.backend.stat(self.path(parent, name))
         await self._tell_links(parent, name, attrs)
-        self.cache.added(parent, name, attrs)
+        # When a new file was made the directory changed, too; of a file that was there nothing tells whether it did.
+        self.cache.added(parent, name, attrs, attrs.ctime_ns if new is not None else None, int(attrs.is_dir))
         inode = self.inodes.enter(parent, name, attrs)
         attrs.new = False
         inode.lookups += 1
@@ -266,12 +272,16 @@ class NameCalls(Vfs):
         inode = self.inodes.unlink(parent, name)
         if inode is not None:
             self.cache.changed(inode)
-        self._left(parent, name)
+        self._left(parent, name, -_is_directory(inode))
 
-    def _left(self, parent: Inode, name: str) -> None:
+    def _left(self, parent: Inode, name: str, links: int) -> None:
         """A name is not there any more: neither for lookups nor for who is reading the directory."""
-        self.cache.removed(parent, name)
+        self.cache.removed(parent, name, self.backend.now_ns(), links)
         self.handles.left(parent, self.style.key(name))
+
+
+def _is_directory(inode: Inode | None) -> bool:
+    return inode is not None and inode.kind == stat.S_IFDIR
 
 
 async def _unless_in_use(work: Awaitable[None]) -> bool:

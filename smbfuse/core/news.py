@@ -108,17 +108,22 @@ class News:
 
     def _one(self, directory: Inode, event: Event, notices: _Notices) -> None:
         kind = _KINDS.get(event.action)
-        for parent, name in self._places(directory, event.name):
-            if self._files.silly.hides(parent, name):
-                continue
+        places = [place for place in self._places(directory, event.name) if not self._files.silly.hides(*place)]
+        if kind is not None and any(self._is_ours(parent, name, kind) for parent, name in places):
+            return
+        for parent, name in places:
             if kind is None:
                 self._modified(parent, name, notices)
-            elif self._files.echoes.matches((parent.number, self._files.style.key(name)), kind):
-                log.debug("told that %s %s, which we did", name, kind.name)
-                self.statistics.ours += 1
             else:
                 log.debug("told that %s %s", name, kind.name)
                 self._moved(parent, name, notices)
+
+    def _is_ours(self, parent: Inode, name: str, kind: Kind) -> bool:
+        ours = self._files.echoes.matches((parent.number, self._files.style.key(name)), kind)
+        if ours:
+            log.debug("told that %s %s, which we did", name, kind.name)
+            self.statistics.ours += 1
+        return ours
 
     def _places(self, directory: Inode, path: str) -> Iterator[tuple[Inode, str]]:
         r"""Which names may be meant, as (directory, name as programs see it).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -63,7 +64,8 @@ def entries(*names: str) -> dict[str, tuple[str, Attributes | None]]:
 
 
 def list_(cache: MetaCache, where: Inode, *names: str) -> None:
-    cache.learn_listing(where, entries(*names), cache.now(), where.version)
+    with cache.asking(where) as asked:
+        cache.learn_listing(where, entries(*names), asked)
 
 
 # --- lifetimes
@@ -130,10 +132,10 @@ def test_actimeo_of_zero_keeps_nothing(clock: Clock) -> None:
 def test_age_counts_from_the_question(promised: MetaCache, clock: Clock) -> None:
     """An answer that took 50 seconds is 50 seconds old when it comes."""
     inode, where = file(), directory()
-    asked = promised.now()
-    clock.pass_(50)
-    promised.learn(inode, attributes(), asked)
-    promised.learn_listing(where, entries("a"), asked, where.version)
+    with promised.asking(where) as asked:
+        clock.pass_(50)
+        promised.learn(inode, attributes(), asked.when)
+        promised.learn_listing(where, entries("a"), asked)
     assert promised.attributes(inode) is not None
     clock.pass_(9)
     assert promised.attributes(inode) is not None
@@ -199,18 +201,44 @@ def test_answer_asked_before_our_change_never_enters(promised: MetaCache, clock:
     assert promised.attributes(inode) == attributes(2)
 
 
-def test_listing_begun_before_our_change_never_enters(promised: MetaCache) -> None:
-    changes: list[Callable[[Inode], None]] = [
-        lambda where: promised.added(where, "new", attributes()),
-        lambda where: promised.removed(where, "a"),
-        promised.changed,
-    ]
-    for change in changes:
-        where = directory()
-        asked, version = promised.now(), where.version
-        change(where)
-        promised.learn_listing(where, entries("a"), asked, version)
-        assert promised.listing(where) is None
+def test_names_that_change_while_a_listing_is_asked_for_are_as_we_know_them(promised: MetaCache) -> None:
+    where, changed = directory(), file()
+    changed.names[where.number, "B"] = (where, "b")
+    with promised.asking(where) as asked:
+        promised.removed(where, "a")
+        promised.changed(changed)
+        promised.added(where, "new", attributes(7))
+        promised.added(where, "unknown", None)
+        promised.added(where, "short-lived", attributes(8))
+        promised.removed(where, "short-lived")
+        promised.doubt_name(where, "c")
+        promised.learn_listing(where, entries("a", "b", "c", "d", "short-lived"), asked)
+    assert isinstance(promised.name(where, "a"), Absent)
+    assert isinstance(promised.name(where, "short-lived"), Absent)
+    assert isinstance(promised.name(where, "d"), Present)
+    new = promised.name(where, "new")
+    assert isinstance(new, Present)
+    assert new.attrs == attributes(7)
+    assert [promised.name(where, name) for name in ("b", "unknown", "c")] == [None, None, None]
+    assert promised.entries == len(entries("b", "unknown", "c", "d", "new"))
+
+
+def test_a_file_that_changed_after_it_was_made_is_asked_about(promised: MetaCache) -> None:
+    where, new = directory(), file()
+    with promised.asking(where) as asked:
+        promised.added(where, "new", attributes(7))
+        new.names[where.number, "NEW"] = (where, "new")
+        promised.changed(new)
+        promised.learn_listing(where, entries("new"), asked)
+    assert promised.name(where, "new") is None
+
+
+def test_a_listing_under_way_of_which_nothing_is_sure_never_enters(promised: MetaCache) -> None:
+    where = directory()
+    with promised.asking(where) as asked:
+        promised.stale(where)
+        promised.learn_listing(where, entries("a"), asked)
+    assert promised.listing(where) is None
 
 
 def test_changed_file_is_not_believed_in_its_listing_either(promised: MetaCache) -> None:
@@ -250,16 +278,48 @@ def test_removed_name_is_gone_at_once(promised: MetaCache) -> None:
     assert isinstance(promised.name(where, "b"), Present)
 
 
-def test_changes_of_the_names_change_the_directory(promised: MetaCache) -> None:
-    changes: list[Callable[[Inode], None]] = [
-        lambda where: promised.added(where, "x", None),
-        lambda where: promised.removed(where, "x"),
-    ]
-    for change in changes:
-        where = directory()
-        promised.learn(where, attributes(kind=stat.S_IFDIR), promised.now())
-        change(where)
-        assert promised.attributes(where) is None
+CHANGES_OF_NAMES: list[Callable[[MetaCache, Inode, int | None, int], None]] = [
+    lambda cache, where, when_ns, links: cache.added(where, "x", None, when_ns, links),
+    lambda cache, where, when_ns, links: cache.removed(where, "x", when_ns, links),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES_OF_NAMES)
+def test_changes_of_the_names_change_the_directorys_times(
+    promised: MetaCache, clock: Clock, change: Callable[[MetaCache, Inode, int | None, int], None]
+) -> None:
+    where = directory()
+    before = replace(attributes(kind=stat.S_IFDIR), nlink=2)
+    promised.learn(where, before, promised.now())
+    clock.pass_(50)
+    change(promised, where, 77, 1)
+    assert promised.attributes(where) == replace(before, mtime_ns=77, ctime_ns=77, nlink=3)
+    clock.pass_(11)
+    assert promised.attributes(where) is None, "a change makes what is known no younger"
+    change(promised, where, 78, 0)
+    assert promised.attributes(where) is None
+
+
+@pytest.mark.parametrize("change", CHANGES_OF_NAMES)
+def test_a_directory_whose_names_changed_at_an_unknown_time_is_asked_about(
+    promised: MetaCache, change: Callable[[MetaCache, Inode, int | None, int], None]
+) -> None:
+    where = directory()
+    promised.learn(where, attributes(kind=stat.S_IFDIR), promised.now())
+    asked, version = promised.now(), where.version
+    change(promised, where, None, 0)
+    assert promised.attributes(where) is None
+    promised.learn(where, attributes(kind=stat.S_IFDIR), asked, version)
+    assert promised.attributes(where) is None, "that was asked before the change"
+
+
+def test_links_are_not_counted_where_the_server_counts_none(promised: MetaCache) -> None:
+    where = directory()
+    promised.learn(where, attributes(kind=stat.S_IFDIR), promised.now())
+    promised.added(where, "x", None, 77, 1)
+    known = promised.attributes(where)
+    assert known is not None
+    assert known.nlink == 1
 
 
 def test_changes_without_a_listing_do_no_harm(promised: MetaCache) -> None:
@@ -302,7 +362,8 @@ def test_names_are_compared_as_the_server_does(promised: MetaCache, clock: Clock
     assert known.name == "Grüße.txt"
     sensitive = MetaCache(CEILING, str, clock)
     other = directory(3)
-    sensitive.learn_listing(other, {"a": ("a", attributes())}, sensitive.now(), 0)
+    with sensitive.asking(other) as asked:
+        sensitive.learn_listing(other, {"a": ("a", attributes())}, asked)
     assert isinstance(sensitive.name(other, "A"), Absent)
 
 
@@ -371,14 +432,13 @@ def test_bound_and_age_hold_whatever_happens(steps: list[tuple[str, int, str]]) 
     for what, index, name in steps:
         where = places[index]
         if what.startswith("list"):
-            asked, version = cache.now(), where.version
-            if what == "list late":
-                cache.removed(where, name)
-                ours[index, name] = False
-            cache.learn_listing(where, entries("a", "b", "c"), asked, version)
-            if what == "list":
-                begun[index] = asked
+            with cache.asking(where) as asked:
                 ours = {key: there for key, there in ours.items() if key[0] != index}
+                if what == "list late":
+                    cache.removed(where, name)
+                    ours[index, name] = False
+                cache.learn_listing(where, entries("a", "b", "c"), asked)
+            begun[index] = asked.when
         elif what == "add":
             cache.added(where, name, attributes())
             ours[index, name] = True
