@@ -168,7 +168,7 @@ class Foresight:
 
 
 def _name_in(directory: Inode, parent: Inode) -> str:
-    return next(name for holder, name in reversed(directory.names.values()) if holder is parent)
+    return next(name.spelling for name in reversed(directory.names) if name.directory is parent)
 
 
 def _bound(memory: OrderedDict[Inode, _Lookups] | OrderedDict[Inode, _Plan]) -> None:

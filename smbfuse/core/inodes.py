@@ -11,8 +11,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from smbfuse.core.names import is_snapshot
 
@@ -28,6 +28,20 @@ _MADE_UP: Final = 1 << 63
 """Numbers from here on were made of a path; no file system in use has inode numbers so high."""
 
 
+class Name(NamedTuple):
+    """A name in some directory."""
+
+    directory: Inode
+    key: str
+    """As the server compares it."""
+    spelling: str
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """Where it stands, for tables: the directory's number and the key."""
+        return self.directory.number, self.key
+
+
 @dataclass(slots=True, weakref_slot=True, eq=False)
 class Inode:
     """One file or directory, as long as the kernel, a handle or a cached listing may name it."""
@@ -39,11 +53,8 @@ class Inode:
     """The server's number of the file, which `number` is not always; 0: it has none."""
     snapshot: bool = False
     """Whether it is inside a snapshot: read-only, and never the same as its present self."""
-    names: dict[tuple[int, str], tuple[Inode, str]] = field(default_factory=dict)
-    """Each name known: (directory's number, the name as the server compares it) to the directory and the spelling.
-
-    The last one is used for paths.
-    """
+    entries: dict[str, Inode] | None = None
+    """What has a name in this directory, by that name as the server compares it; None: nothing that is known."""
     linked: bool = False
     """Whether we gave it a further name: then the names known count, where the server does not tell how many it has."""
     pages_hold: bool = False
@@ -64,11 +75,36 @@ class Inode:
     changed_at: float = -math.inf
     """When we changed it ourselves the last time."""
     listing: Listing | None = None
+    # Its last name, which is nearly always its only one, and those before it: for 100,000 inodes it matters how.
+    _directory: Inode | None = None
+    _key: str = ""
+    _spelling: str = ""
+    _older: tuple[Name, ...] = ()
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        """Each name known; the last one is used for paths."""
+        return () if self._directory is None else (*self._older, Name(self._directory, self._key, self._spelling))
+
+    @names.setter
+    def names(self, names: tuple[Name, ...]) -> None:
+        self._older = names[:-1]
+        self._directory, self._key, self._spelling = names[-1] if names else (None, "", "")
+
+    @property
+    def directory(self) -> Inode | None:
+        """Where its last name is; None: it has none, or is the root."""
+        return self._directory
+
+    @property
+    def spelling(self) -> str:
+        """That name."""
+        return self._spelling
 
     @property
     def deleted(self) -> bool:
         """Whether no name is left: only open handles reach it."""
-        return not self.names and self.number != ROOT
+        return self._directory is None and self.number != ROOT
 
 
 class InodeTable:
@@ -84,9 +120,8 @@ class InodeTable:
         """Called with an inode, and the directory and name that it had: others have given it another."""
         self._key = key
         self._by_number: dict[int, Inode] = {root.number: root}
-        self._by_name: dict[tuple[int, str], Inode] = {}
         self._by_file_id: dict[int, Inode] = {}
-        """The newest inode with this id of the server's, snapshots left out."""
+        """The newest inode with this id of the server's where that is not its number, snapshots left out."""
 
     def __len__(self) -> int:
         return len(self._by_number)
@@ -103,24 +138,24 @@ class InodeTable:
 
     def find(self, parent: Inode, name: str) -> Inode | None:
         """The inode known under this name, if any."""
-        return self._by_name.get((parent.number, self._key(name)))
+        return parent.entries.get(self._key(name)) if parent.entries is not None else None
 
     def components(self, inode: Inode) -> list[str]:
         """Names from the root down. OSError(ENOENT) if the file was deleted, ELOOP if names go in a circle."""
         found: list[str] = []
         while inode is not self.root:
-            if not inode.names:
+            if inode.directory is None:
                 raise OSError(errno.ENOENT, "the file was deleted")
             if len(found) > 2048:
                 raise OSError(errno.ELOOP, "names go in a circle")
-            inode, name = next(reversed(inode.names.values()))
-            found.append(name)
+            found.append(inode.spelling)
+            inode = inode.directory
         found.reverse()
         return found
 
     def parent(self, inode: Inode) -> Inode:
         """The directory that it is in; the root for the root and for what was deleted."""
-        return next(reversed(inode.names.values()))[0] if inode.names else self.root
+        return inode.directory or self.root
 
     def is_below(self, inode: Inode, directory: Inode) -> bool:
         """Whether the directory is on the way from the root to this inode."""
@@ -148,14 +183,16 @@ class InodeTable:
             self.unlink(parent, name)
         inode = None if snapshot else self._by_another_name(attrs)
         if inode is not None and attrs.new:
-            for other_parent, other in list(inode.names.values()):
-                self.unlink(other_parent, other)
+            for other in inode.names:
+                self.unlink(other.directory, other.spelling)
             inode = None
         if inode is None:
             file_id = self._id(attrs)
             inode = Inode(self._number(parent, name, file_id, snapshot), attrs.kind, file_id, snapshot)
             self._by_number[inode.number] = inode
-            if file_id > ROOT and not snapshot:
+            if inode.number == file_id:
+                self._by_file_id.pop(file_id, None)
+            elif file_id > ROOT and not snapshot:
                 self._by_file_id[file_id] = inode
         self.link(inode, parent, name)
         self._drop_other_names(inode, attrs)
@@ -167,9 +204,9 @@ class InodeTable:
     def _drop_other_names(self, inode: Inode, attrs: Attributes) -> None:
         """Leave the name that was linked last, if the file has no other."""
         if attrs.nlink <= 1:
-            for parent, name in list(inode.names.values())[:-1]:
-                self.unlink(parent, name)
-                self.renamed(inode, parent, name)
+            for other in inode.names[:-1]:
+                self.unlink(other.directory, other.spelling)
+                self.renamed(inode, other.directory, other.spelling)
 
     def is_by_another_name(self, parent: Inode, name: str, attrs: Attributes) -> bool:
         """Whether `enter` would take this file for one that is known, but not under this name."""
@@ -183,8 +220,9 @@ class InodeTable:
 
         A deleted file whose id was given again is another file, and so is one of another kind.
         """
-        other = self._by_file_id.get(self._id(attrs))
-        if other is None or other.deleted or other.kind != attrs.kind or attrs.is_dir:
+        file_id = self._id(attrs)
+        other = self._by_file_id.get(file_id) or self._by_number.get(file_id)
+        if other is None or other.file_id != file_id or other.deleted or other.kind != attrs.kind or attrs.is_dir:
             return None
         return other
 
@@ -217,24 +255,35 @@ class InodeTable:
 
     def link(self, inode: Inode, parent: Inode, name: str) -> None:
         """Give `inode` a further name, which becomes the one it is reached by."""
-        key = (parent.number, self._key(name))
-        if inode.names.pop(key, None) is not None:
-            inode.names[key] = (parent, name)
+        made = Name(parent, self._key(name), name)
+        if inode.names == (made,):
             return
-        inode.names[key] = (parent, name)
-        self._by_name[key] = inode
-        parent.children += 1
+        others = tuple(other for other in inode.names if other.place != made.place)
+        if len(others) == len(inode.names):
+            if parent.entries is None:
+                parent.entries = {}
+            parent.entries[made.key] = inode
+            parent.children += 1
+        inode.names = (*others, made)
 
     def unlink(self, parent: Inode, name: str) -> Inode | None:
         """Take a name away; the inode lives on while the kernel knows it."""
-        key = (parent.number, self._key(name))
-        inode = self._by_name.pop(key, None)
+        key = self._key(name)
+        inode = parent.entries.get(key) if parent.entries is not None else None
         if inode is not None:
-            del inode.names[key]
-            parent.children -= 1
+            inode.names = tuple(other for other in inode.names if other.place != (parent.number, key))
+            self._leave(parent, key)
             self.drop_unused(inode)
             self.drop_unused(parent)
         return inode
+
+    @staticmethod
+    def _leave(directory: Inode, key: str) -> None:
+        assert directory.entries is not None  # noqa: S101 - it has this one
+        del directory.entries[key]
+        if not directory.entries:
+            directory.entries = None
+        directory.children -= 1
 
     def rename(self, old_parent: Inode, old: str, new_parent: Inode, new: str) -> None:
         """Move a name; what had the new name before loses it."""
@@ -268,11 +317,10 @@ class InodeTable:
         self._by_number.pop(inode.number, None)
         if self._by_file_id.get(inode.file_id) is inode:
             del self._by_file_id[inode.file_id]
-        names, inode.names = inode.names, {}
-        for key, (parent, _) in names.items():
-            del self._by_name[key]
-            parent.children -= 1
-            self.drop_unused(parent)
+        names, inode.names = inode.names, ()
+        for name in names:
+            self._leave(name.directory, name.key)
+            self.drop_unused(name.directory)
 
 
 def _hashed(text: str) -> int:

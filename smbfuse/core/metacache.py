@@ -13,6 +13,7 @@ of no chmod on its own disk.
 
 from __future__ import annotations
 
+import stat
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -189,8 +190,8 @@ class MetaCache:
         self.changes += 1
         inode.version = self.changes
         inode.attrs_until, inode.unsure = 0.0, why
-        for parent, name in inode.names.values():
-            self.doubt_attributes(parent, name)
+        for name in inode.names:
+            self._doubt_attributes(name.directory, name.key, name.spelling)
 
     def wrote(self, inode: Inode, start: int, end: int, now_ns: int) -> bool:
         """We changed data from `start` to `end`, and nobody else can: what that does to what is known of the file.
@@ -259,6 +260,7 @@ class MetaCache:
         asked.corrected(entries)
         if asked.void or self.lifetime <= 0 or len(entries) > self._limit:
             return
+        self._drop_old()
         directory.listing = Listing(entries, asked.when + self.lifetime)
         self._listed[directory] = None
         self._entries += len(entries)
@@ -312,9 +314,9 @@ class MetaCache:
 
     def doubt_attributes(self, directory: Inode, name: str) -> None:
         """What a listing says of the file of this name is not to be believed; that there is one, is."""
-        if directory not in self._asked and directory.listing is None:
-            return
-        key = self._key(name)
+        self._doubt_attributes(directory, self._key(name), name)
+
+    def _doubt_attributes(self, directory: Inode, key: str, name: str) -> None:
         for asked in self._asked.get(directory, ()):
             if asked.names.get(key) is not None:
                 asked.names[key] = (name, None)
@@ -335,6 +337,26 @@ class MetaCache:
         self._forget(directory)
         for asked in self._asked.get(directory, ()):
             asked.void = True
+
+    def _drop_old(self) -> None:
+        """Let go of listings whose time is over, beginning with the ones unused longest.
+
+        And of what they said of files that nobody has open: the kernel may know these for as long as it likes.
+        """
+        while self._listed:
+            directory = next(iter(self._listed))
+            listing = directory.listing
+            if listing is None or self._clock() < listing.until:
+                return
+            for key, (_, attrs) in listing.entries.items():
+                inode = directory.entries.get(key) if directory.entries is not None else None
+                if inode is not None and inode.attrs is attrs and self._is_over(inode):
+                    inode.attrs, inode.attrs_until = None, 0.0
+            self._forget(directory)
+
+    def _is_over(self, inode: Inode) -> bool:
+        """Whether what is known of it is of no use any more: of directories the owner is (of what is made there)."""
+        return inode.kind != stat.S_IFDIR and not inode.handles and self._clock() >= inode.attrs_until
 
     def _trim(self) -> None:
         while self._entries > self._limit:

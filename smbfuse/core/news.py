@@ -99,8 +99,8 @@ class News:
             if files.cache.remaining(inode.attrs_until) > 0:
                 notices.attributes[inode.number] = None
             if inode.kind != stat.S_IFDIR:  # each would have to be asked for
-                for parent, name in inode.names.values():
-                    self._forget_name(parent, name, notices)
+                for name in inode.names:
+                    self._forget_name(name.directory, name.spelling, notices)
             files.cache.doubt(inode)
             files.cache.stale(inode)
             files.handles.outdated(inode)
@@ -169,9 +169,9 @@ class News:
             return
         notices.names[parent.number, to_kernel(name)] = None
         if known is not None:
-            for directory, spelling in known.names.values():
-                if directory is parent:
-                    notices.names[parent.number, to_kernel(spelling)] = None
+            for other in known.names:
+                if other.directory is parent:
+                    notices.names[parent.number, to_kernel(other.spelling)] = None
 
     def _modified(self, parent: Inode, name: str, notices: _Notices) -> None:
         """The file or directory changed that the name stands for."""

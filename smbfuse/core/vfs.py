@@ -243,8 +243,8 @@ class Vfs:
 
         Then another may stand under the name: ESTALE makes the kernel look again.
         """
-        for key in list(inode.names):
-            await self.replacing.ended(key)
+        for name in inode.names:
+            await self.replacing.ended(name.place)
         if inode.deleted and not self.silly.names_of(inode):
             raise OSError(errno.ESTALE, "the file was deleted")
         try:
@@ -258,8 +258,8 @@ class Vfs:
     def _disbelieve(self, inode: Inode) -> None:
         """It is not that file's name any more, whatever listings said. The kernel looks again after an ESTALE."""
         self.cache.changed(inode)
-        for parent, _ in inode.names.values():
-            self.cache.stale(parent)
+        for name in inode.names:
+            self.cache.stale(name.directory)
 
     async def _compare(self, inode: Inode, attrs: Attributes) -> None:
         """Have kernel and cache forget what they know of a file that has changed, as the server tells it now."""

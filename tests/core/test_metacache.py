@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smbfuse.core.attrs import Attributes
-from smbfuse.core.inodes import Inode
+from smbfuse.core.inodes import Inode, Name
 from smbfuse.core.metacache import CEILING, Absent, MetaCache, Present
 
 ACTIMEO = 1.0
@@ -203,7 +203,7 @@ def test_answer_asked_before_our_change_never_enters(promised: MetaCache, clock:
 
 def test_names_that_change_while_a_listing_is_asked_for_are_as_we_know_them(promised: MetaCache) -> None:
     where, changed = directory(), file()
-    changed.names[where.number, "B"] = (where, "b")
+    changed.names = (Name(where, "B", "b"),)
     with promised.asking(where) as asked:
         promised.removed(where, "a")
         promised.changed(changed)
@@ -227,7 +227,7 @@ def test_a_file_that_changed_after_it_was_made_is_asked_about(promised: MetaCach
     where, new = directory(), file()
     with promised.asking(where) as asked:
         promised.added(where, "new", attributes(7))
-        new.names[where.number, "NEW"] = (where, "new")
+        new.names = (Name(where, "NEW", "new"),)
         promised.changed(new)
         promised.learn_listing(where, entries("new"), asked)
     assert promised.name(where, "new") is None
@@ -243,7 +243,7 @@ def test_a_listing_under_way_of_which_nothing_is_sure_never_enters(promised: Met
 
 def test_changed_file_is_not_believed_in_its_listing_either(promised: MetaCache) -> None:
     where, inode = directory(), file()
-    inode.names[where.number, "A"] = (where, "a")
+    inode.names = (Name(where, "A", "a"),)
     list_(promised, where, "a", "b")
     promised.changed(inode)
     assert promised.name(where, "a") is None
