@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import stat
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -378,26 +379,34 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
             self.inodes.close(handle.inode)
 
     async def _close(self, handle: FileHandle) -> None:
-        try:
-            await self.writes.write_back(handle.inode)  # pages of a map are written after the close of the file
-            await self.release_locks(handle)
-            await handle.share.back()
-            await self._set_date(handle)
-        finally:
-            file = self.opens.release(handle.inode, handle.share)
-            if not self.opens.in_use(handle.inode):
-                self.ahead.forget(handle.inode)
-        if file is not None:
-            await file.close()
+        with ExitStack() as dating:
+            try:
+                await self.writes.write_back(handle.inode)  # pages of a map are written after the close of the file
+                await self.release_locks(handle)
+                await handle.share.back()
+                await self._set_date(handle, dating)
+            finally:
+                file = self.opens.release(handle.inode, handle.share)
+                if not self.opens.in_use(handle.inode):
+                    self.ahead.forget(handle.inode)
+            if file is not None:
+                await file.close()
 
-    async def _set_date(self, handle: FileHandle) -> None:
-        """With a FID's last handle the time of our last write is set for good, if the server would tell another."""
+    async def _set_date(self, handle: FileHandle, dating: ExitStack) -> None:
+        """With a FID's last handle the time of our last write is set for good, if the server would tell another.
+
+        smbd 4.17 sets that once more when the FID is closed. Until then, which is the end of `dating`, whoever sets
+        another time has to wait; and a time that is being set is not to be overwritten.
+        """
         share = handle.share
+        while handle.inode in self.dating:
+            await self.dating.ended(handle.inode)
         others = any(other.users for other in self.opens.shares(handle.inode) if other is not share)
         if share.users > 1 or (not share.write and others):
             return
         written_ns = self.write_times.closing(handle.inode)
         if written_ns is not None and share.write and not share.lost:
+            dating.enter_context(self.dating.of(handle.inode))
             info = FileBasicInfo(last_write_time=ns_to_filetime(written_ns))
             await share.use(lambda file: file.tree.set_file(file, info))
 

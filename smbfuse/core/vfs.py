@@ -14,7 +14,7 @@ import functools
 import logging
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
@@ -123,6 +123,7 @@ class Vfs:
         self.doubting = UnderWay()
         """Inodes of which it may believe in a name that others have changed."""
         self.write_times = WriteTimes(backend.now_ns)
+        self.dating = UnderWay()
         self.silly = Silly(self.backend, self.inodes, self.path)
         self.cache = MetaCache(CEILING if unique_file_names else mount.actimeo, self.style.key, clock)
         self.echoes = Echoes(clock)
@@ -446,13 +447,15 @@ class Vfs:
 
         async def work() -> None:
             await self.write_back(inode)
-            share = self.opens.of(inode, write=True)  # now: it may have been closed meanwhile
-            try:
-                await (by(None) if share is None else share.use(by))
-                self._note_times(inode, change)
-                self.remembered.note(inode, change)
-            finally:
-                self.cache.changed(inode)
+            dates = change.mtime_ns is not None or change.size is not None
+            async with self.dating.alone(inode) if dates else nullcontext():
+                share = self.opens.of(inode, write=True)  # now: it may have been closed meanwhile
+                try:
+                    await (by(None) if share is None else share.use(by))
+                    self._note_times(inode, change)
+                    self.remembered.note(inode, change)
+                finally:
+                    self.cache.changed(inode)
 
         await self.change(work)
         if before is None or change.size is not None:
@@ -474,8 +477,10 @@ class Vfs:
             return
         if change.mtime_ns is not None:
             self.write_times.was_set(inode, for_good=not self.backend.late_times)
-        elif self.backend.late_times and change.size is not None:
+        elif change.size is not None and self.backend.late_times:
             self.write_times.wrote(inode)
+        elif change.size is not None:
+            self.write_times.was_set(inode, for_good=True)  # by the server
 
     @system_call
     async def readlink(self, number: int) -> bytes:

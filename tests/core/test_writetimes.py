@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse.core.attrs import Attributes
-from smbfuse.core.inodes import Inode
+from smbfuse.core.backend import Change
+from smbfuse.core.inodes import ROOT, Inode
 from smbfuse.core.writetimes import WriteTimes
+from smbfuse.wire.const import SMB_COM_CLOSE, SMB_COM_TRANSACTION2, TRANS2_SET_FILE_INFORMATION
+from smbfuse.wire.text import ns_to_filetime
+from tests.core.test_vfs import Mounted, mounted
+from tests.fakes.script import held
 
 HOURS_AGO = 10**18 - 7 * 3600 * 10**9
+SET = 10**18
+"""The time that a program sets."""
 
 
 def attributes(mtime_ns: int) -> Attributes:
@@ -64,3 +77,42 @@ def test_a_time_set_after_the_write_stays() -> None:
     times.was_set(inode)
     assert times.corrected(inode, attributes(1)).mtime_ns == 1
     assert times.closing(inode) is None
+
+
+# --- beside a program that sets a time itself
+
+
+@asynccontextmanager
+async def written(m: Mounted) -> AsyncIterator[tuple[int, int]]:
+    """A file that was written to, and of whose time a program was told: its inode's and its handle's number."""
+    number = (await m.files.lookup(ROOT, b"a.txt")).number
+    handle = (await m.files.open(number, os.O_WRONLY)).number
+    await m.files.write(handle, 0, b"xyz")
+    await m.files.getattr(number)
+    yield number, handle
+    assert m.server.volume.find("a.txt").written == ns_to_filetime(SET)
+
+
+async def test_who_sets_a_time_after_the_close_has_the_last_word(autojump_clock: MockClock) -> None:
+    """The end of a close is not waited for: utimes(2) comes when we set the time that the program was told."""
+    async with mounted() as m, written(m) as (number, handle), trio.open_nursery() as nursery:
+        closes = trio.Event()
+        m.server.script.once(held(closes), command=SMB_COM_CLOSE)
+        nursery.start_soon(m.files.release, handle)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(m.files.setattr, number, Change(mtime_ns=SET))
+        await wait_all_tasks_blocked()
+        assert m.server.volume.find("a.txt").written != ns_to_filetime(SET), "smbd would set it back at the close"
+        closes.set()
+
+
+async def test_a_time_that_is_being_set_is_left_alone_by_the_close(autojump_clock: MockClock) -> None:
+    async with mounted() as m, written(m) as (number, handle), trio.open_nursery() as nursery:
+        sets = trio.Event()
+        m.server.script.once(held(sets), command=SMB_COM_TRANSACTION2, subcommand=TRANS2_SET_FILE_INFORMATION)
+        nursery.start_soon(m.files.setattr, number, Change(mtime_ns=SET))
+        await wait_all_tasks_blocked()
+        nursery.start_soon(m.files.release, handle)
+        await wait_all_tasks_blocked()
+        assert m.server.tap.requests["CLOSE"] == 0
+        sets.set()
