@@ -35,9 +35,10 @@ types: setup ## mypy --strict over everything
 	$(BIN)/mypy
 	$(BIN)/mypy packaging/demo.py
 
-# After lint and types, so that pytest has the closing line; one after the other also under `make -j`.
+# After lint and types, so that pytest has the closing line; one after the other also under `make -j`. Files are not
+# divided among processes: their tests share mounts and servers.
 pytest: lint types
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 man-table: setup ## write the tables of man/smbfuse.1 anew
 	$(BIN)/python -m pytest tests/core/test_oplock_table.py tests/mount/test_posix.py tests/mount/test_posix_table.py \
