@@ -74,8 +74,10 @@ class DirectoryWatch:
         self._answered = trio.Event()
         self._answered.set()
         self.ending = False
+        self.begun = False
+        """Whether the first request was sent: what the server is asked from then on it answers watching."""
         self.on_begun: Callable[[], None] = lambda: None
-        """Called when the first request is sent: what the server is asked from then on it answers watching."""
+        """Called in that moment."""
 
     @classmethod
     async def open(cls, tree: Tree, path: ServerPath, *, subtree: bool) -> DirectoryWatch:
@@ -115,8 +117,9 @@ class DirectoryWatch:
 
     def _sent(self, cancel: Callable[[], None]) -> None:
         self._cancel = cancel
-        begun, self.on_begun = self.on_begun, lambda: None
-        begun()
+        if not self.begun:
+            self.begun = True
+            self.on_begun()
         if self.ending:
             cancel()
 

@@ -62,7 +62,7 @@ class Watch:
     @property
     def watched(self) -> list[Inode]:
         """Directories that the server watches."""
-        return list(self._watches)
+        return [directory for directory, watch in self._watches.items() if watch.begun]
 
     @property
     def asking(self) -> int:

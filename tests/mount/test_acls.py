@@ -22,6 +22,7 @@ from tests.samba.smbd import Share, Smbd, User
 from tests.support.mount import Mount
 from tests.support.processes import eventually
 from tests.support.tap import Tap
+from tests.support.told import await_watch
 
 pytestmark = [
     pytest.mark.samba,
@@ -101,7 +102,9 @@ def mounted(server: Smbd) -> Iterator[tuple[Mount, Tap]]:
         mountpoint = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="smbfuse-mnt-")))
         mountpoint.chmod(0o755)
         tap = stack.enter_context(Tap((server.address, server.port)))
-        yield stack.enter_context(Mount.of(server, "share", mountpoint, {"acl": True, "port": tap.port})), tap
+        made = stack.enter_context(Mount.of(server, "share", mountpoint, {"acl": True, "port": tap.port}))
+        await_watch(made.path)
+        yield made, tap
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from tests.mount.posix import fails, listing
 from tests.samba.smbd import Share, Smbd, User
 from tests.support.mount import Mount
 from tests.support.tap import Tap
+from tests.support.told import await_watch
 
 pytestmark = [pytest.mark.samba, pytest.mark.fuse]
 
@@ -153,6 +154,7 @@ def test_what_it_costs(server: Smbd, mount: Callable[..., Mount]) -> None:
         (behind / f"f{number}").write_bytes(b"")
     with Tap((server.address, server.port)) as tap:
         made = mount(server, nocase=True, port=tap.port, actimeo=30)
+        await_watch(made.path)
         with tap.counted() as first:
             assert (made.path / "F7").exists()
         assert first["FIND_FIRST2"] == 1

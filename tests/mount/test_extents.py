@@ -31,6 +31,7 @@ from tests.support.logguard import LogGuard
 from tests.support.mount import PROGRAM, Mount
 from tests.support.processes import eventually, wait_gone
 from tests.support.tap import Tap
+from tests.support.told import await_watch
 
 MIB = 1 << 20
 LIMIT = 20.0
@@ -70,6 +71,7 @@ def place(
     behind = samba.shares["share"].path / tmp_path.name
     behind.mkdir()
     made = mount(samba, port=tap.port, **{request.param: True})
+    await_watch(made.path)
     local = tmp_path / "local"
     local.mkdir()
     yield Place(made.path / behind.name, behind, local, tap)

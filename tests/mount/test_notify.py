@@ -11,6 +11,7 @@ import pytest
 from tests.samba.smbd import Share, Smbd
 from tests.support.mount import Mount
 from tests.support.processes import eventually
+from tests.support.told import told
 
 pytestmark = [pytest.mark.samba, pytest.mark.fuse]
 
@@ -243,9 +244,3 @@ def test_a_name_with_a_backslash_appears(machines: tuple[Path, Path]) -> None:
     (there / "c" / "d").touch()
     soon(lambda: "c\\d" in os.listdir(here), "it is listed")
     soon(lambda: (here / "c" / "d").exists(), "and so is that in the directory")
-
-
-def told(path: Path) -> dict[str, str]:
-    """What smb.cache says."""
-    facts = os.getxattr(path, "smb.cache").decode().splitlines()
-    return dict(fact.rsplit(": ", 1) for fact in facts)

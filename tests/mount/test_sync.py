@@ -20,6 +20,7 @@ from tests.samba.smbd import Smbd
 from tests.support.mount import Mount
 from tests.support.processes import eventually
 from tests.support.tap import Tap
+from tests.support.told import await_watch
 
 
 @dataclass
@@ -49,6 +50,7 @@ def mounted(request: pytest.FixtureRequest, samba: Smbd) -> Iterator[tuple[Path,
         base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="smbfuse-sync-")))
         tap = stack.enter_context(Tap((samba.address, samba.port)))
         made = stack.enter_context(Mount.of(samba, "share", base, {"port": tap.port, request.param: True}))
+        await_watch(made.path)
         yield made.path, samba.shares["share"].path, tap
 
 

@@ -22,6 +22,7 @@ from tests.samba.smbd import Share, Smbd, snapshots
 from tests.support.mount import Mount
 from tests.support.processes import eventually
 from tests.support.tap import Tap
+from tests.support.told import await_watch
 
 pytestmark = [pytest.mark.samba, pytest.mark.fuse]
 
@@ -101,7 +102,8 @@ def mounted(request: pytest.FixtureRequest, server: Smbd) -> Iterator[tuple[Moun
         tap = stack.enter_context(Tap((server.address, server.port)))
         unix = request.param == "unix"
         made = Mount.of(server, "share", mountpoint, {"port": tap.port, "actimeo": 30, "nounix": not unix})
-        yield stack.enter_context(made), tap, unix
+        await_watch(stack.enter_context(made).path)
+        yield made, tap, unix
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from tests.soak.workers import Report, record
 from tests.support.mount import Mount
 from tests.support.processes import eventually
 from tests.support.relay import Relay
+from tests.support.told import number_told
 
 MIX = ("append", "append", "rewrite", "rewrite", "verify", "rename", "make", "make")
 """Eight processes."""
@@ -174,12 +175,6 @@ def files_open(server: Smbd, share: Path) -> int:
     return count
 
 
-def told(mounted: Mount, fact: str) -> int:
-    """A number that the mount tells of itself."""
-    lines = os.getxattr(mounted.path, "smb.cache").decode().splitlines()
-    return int(dict(line.split(": ") for line in lines)[fact])
-
-
 def run(
     base: Path,
     seconds: float,
@@ -229,10 +224,10 @@ def _trouble(
 
 def _look_for_leaks(verdict: Verdict, mounted: Mount, server: Smbd, share: Path) -> None:
     """What is left when nobody wants anything any more; files are kept open for ten seconds after their close."""
-    eventually(lambda: told(mounted, "files open at the server") == 0, 30, "idle files are closed")
-    eventually(lambda: told(mounted, "directories watched") == 1, 30, "the share is watched")
+    eventually(lambda: number_told(mounted.path, "files open at the server") == 0, 30, "idle files are closed")
+    eventually(lambda: number_told(mounted.path, "directories watched") == 1, 30, "the share is watched")
     # A watch is between an answer and its next request now and then.
-    verdict.pending = min(told(mounted, "requests under way") for _ in range(20))
+    verdict.pending = min(number_told(mounted.path, "requests under way") for _ in range(20))
     eventually(lambda: files_open(server, share) == 0, 30, "the server has no open files")
     verdict.left_open = files_open(server, share)
     verdict.memory.append(resident(mounted.pid))
