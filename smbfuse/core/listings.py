@@ -74,7 +74,7 @@ class ListingCalls(Vfs):
                 return
         for index in range(max(start - len(dots), 0), len(handle.entries)):
             place = handle.entries[index]
-            if place is None or self.style.key(place[0]) in handle.gone:
+            if place is None or (handle.gone and self.style.key(place[0]) in handle.gone):
                 continue
             if not await self._emit_one(handle, place, index + len(dots) + 1, emit):
                 return

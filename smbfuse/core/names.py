@@ -111,7 +111,7 @@ class NameStyle:
 
     def from_server(self, name: str) -> str:
         """One component as programs see it."""
-        if self.reserved == "plain":
+        if self.reserved == "plain" or name.isascii():  # what stands for reserved characters is none of these
             return name
         if self.reserved != "sfm":
             return name.translate(_FROM_SERVER[self.reserved])
@@ -123,7 +123,9 @@ class NameStyle:
 
     def key(self, name: str) -> str:
         """What two names have in common when the server takes them for the same."""
-        return name if self.case_sensitive else "".join(map(_folded, name))
+        if self.case_sensitive:
+            return name
+        return name.upper() if name.isascii() else "".join(map(_folded, name))
 
 
 @functools.cache
