@@ -229,8 +229,7 @@ class ExtentCalls(LockCalls):
     def wrote(self, inode: Inode) -> None:
         """Account for data or a size just changed, or perhaps changed."""
         self.cache.changed(inode)
-        if self.backend.late_times:
-            self.write_times.wrote(inode)
+        self.write_times.changed(inode)
 
     async def _check_space(self, needed: int) -> None:
         space = await self.backend.space()

@@ -122,7 +122,7 @@ class Vfs:
         """... and directories, by number, in which it waits for names."""
         self.doubting = UnderWay()
         """Inodes of which it may believe in a name that others have changed."""
-        self.write_times = WriteTimes(backend.now_ns)
+        self.write_times = WriteTimes(backend.now_ns, late=backend.late_times)
         self.dating = UnderWay()
         self.silly = Silly(self.backend, self.inodes, self.path)
         self.cache = MetaCache(CEILING if unique_file_names else mount.actimeo, self.style.key, clock)
@@ -476,11 +476,9 @@ class Vfs:
         if self.opens.of(inode) is None:
             return
         if change.mtime_ns is not None:
-            self.write_times.was_set(inode, for_good=not self.backend.late_times)
-        elif change.size is not None and self.backend.late_times:
-            self.write_times.wrote(inode)
+            self.write_times.was_set(inode)
         elif change.size is not None:
-            self.write_times.was_set(inode, for_good=True)  # by the server
+            self.write_times.changed(inode)
 
     @system_call
     async def readlink(self, number: int) -> bytes:

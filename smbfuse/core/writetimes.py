@@ -30,10 +30,14 @@ class _Times:
 
 
 class WriteTimes:
-    """Of the files that we have open. `now` is the server's clock, in nanoseconds since 1970."""
+    """Of the files that we have open. `now` is the server's clock, in nanoseconds since 1970.
 
-    def __init__(self, now: Callable[[], int]) -> None:
+    `late`: whether the server tells the time of a write late, and sets it again at the close.
+    """
+
+    def __init__(self, now: Callable[[], int], *, late: bool = True) -> None:
         self._now = now
+        self._late = late
         self._times: dict[Inode, _Times] = {}
 
     def __len__(self) -> int:
@@ -45,18 +49,25 @@ class WriteTimes:
         times.written_ns = self._now()
         return times.written_ns
 
+    def changed(self, inode: Inode) -> None:
+        """The server has changed data or size, and dated the file."""
+        if self._late:
+            self.wrote(inode)
+        else:
+            self._times.pop(inode, None)  # an older time is not to be set at the close
+
     def tell(self, inode: Inode) -> None:
         """A program is told the time, which from the cache is that of our last write."""
         times = self._times.get(inode)
         if times is not None and times.written_ns is not None:
             times.told = True
 
-    def was_set(self, inode: Inode, *, for_good: bool = False) -> None:
-        """A program set the time of an open file; `for_good` where the server leaves it alone at the close."""
-        if for_good:
-            self._times.pop(inode, None)
-        else:
+    def was_set(self, inode: Inode) -> None:
+        """A program set the time of an open file."""
+        if self._late:
             self._times[inode] = _Times(pinned=True)
+        else:
+            self._times.pop(inode, None)
 
     def corrected(self, inode: Inode, attrs: Attributes) -> Attributes:
         """The server's answer, with the time of our last write if the server does not know it yet."""

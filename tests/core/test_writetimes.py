@@ -79,6 +79,16 @@ def test_a_time_set_after_the_write_stays() -> None:
     assert times.closing(inode) is None
 
 
+def test_a_server_that_dates_changes_at_once_keeps_its_time() -> None:
+    inode = Inode(2, stat.S_IFREG)
+    for change in (WriteTimes.changed, WriteTimes.was_set):
+        times = WriteTimes(lambda: HOURS_AGO, late=False)
+        times.wrote(inode)
+        times.tell(inode)
+        change(times, inode)
+        assert times.closing(inode) is None
+
+
 # --- beside a program that sets a time itself
 
 
