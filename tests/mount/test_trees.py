@@ -141,27 +141,6 @@ def test_eight_processes_read_one_large_file(share: Path, tree: Tree) -> None:
     assert sums == {f"{hashlib.sha256(content).hexdigest()}  {share / 'large'}\n"}
 
 
-def test_git(share: Path, tree: Tree) -> None:
-    work = share / "repository"
-    run("git", "-c", "init.defaultBranch=main", "init", "-q", work)
-    shutil.copytree(tree.path / "docs", work / "docs")
-    run("git", "add", ".", cwd=work)
-    run("git", "commit", "-q", "-m", "first", cwd=work)
-    assert run("git", "status", "--porcelain", cwd=work) == ""
-    (work / "docs" / "new").write_text("new\n")
-    run("git", "mv", "docs/old stuff", "docs/older stuff", cwd=work)
-    run("git", "add", "-A", cwd=work)
-    run("git", "commit", "-q", "-m", "second", cwd=work)
-    run("git", "gc", "-q", cwd=work)
-    run("git", "fsck", "--full", "--strict", cwd=work)
-    run("git", "checkout", "-q", "HEAD~1", cwd=work)
-    assert run("git", "status", "--porcelain", cwd=work) == ""
-    run("diff", "-r", tree.path / "docs", work / "docs")
-    run("git", "checkout", "-q", "main", cwd=work)
-    run("git", "clone", "-q", work, share / "clone")
-    run("diff", "-r", work / "docs", share / "clone" / "docs")
-
-
 def test_tar(share: Path, tree: Tree) -> None:
     run("tar", "--format=posix", "-cf", share / "archive.tar", "-C", tree.path, "docs")
     (share / "out").mkdir()
