@@ -43,6 +43,7 @@ from smbfuse.wire.const import (
     NT_CREATE_REQUEST_OPLOCK,
     OPLOCK_BATCH,
     OPLOCK_EXCLUSIVE,
+    OPLOCK_LEVEL_II,
     OPLOCK_NONE,
     SMB_FLAGS2_REPARSE_PATH,
     SMB_NT_RENAME_SET_LINK_INFO,
@@ -97,6 +98,7 @@ _ENDED: Final = frozenset(
 )
 """How a server says that it has ended the session or the tree connect; nothing was done then. [MS-CIFS] 3.2.5.1."""
 
+_OPLOCKS: Final = frozenset({OPLOCK_NONE, OPLOCK_EXCLUSIVE, OPLOCK_BATCH, OPLOCK_LEVEL_II})
 _OPLOCK_FLAGS: Final = {
     OPLOCK_NONE: 0,
     OPLOCK_EXCLUSIVE: NT_CREATE_REQUEST_OPLOCK,
@@ -370,8 +372,11 @@ class Tree:
         return wanted if self.session.limits.max_mpx_count > 1 else OPLOCK_NONE
 
     def opened(self, fid: int, path: ServerPath, oplock: int = OPLOCK_NONE, at: TreeConnect | None = None) -> OpenFile:
-        """Keep account of a FID that the server gave out with this oplock, however it was asked for."""
-        file = OpenFile(self, at or self.at, fid, path.text, oplock)
+        """Keep account of a FID that the server gave out with this oplock, however it was asked for.
+
+        An oplock that there is not allows nothing.
+        """
+        file = OpenFile(self, at or self.at, fid, path.text, oplock if oplock in _OPLOCKS else OPLOCK_NONE)
         file.at.opened(file)
         return file
 

@@ -12,6 +12,7 @@ from smbfuse.wire.const import (
     TRANS2_FIND_FIRST2,
     TRANS2_QUERY_FS_INFORMATION,
 )
+from tests.fakes.exchange import Exchange
 from tests.hostile.kinds import Kind, at, contents, edited
 from tests.hostile.program import Program
 
@@ -34,6 +35,15 @@ def huge(body: Body) -> None:
     """The answer to an open."""
     body.end_of_file = body.allocation_size = (1 << 64) - 1  # type: ignore[attr-defined] # which it has
     body.last_write_time = body.create_time = (1 << 64) - 1  # type: ignore[attr-defined]
+
+
+async def unknown_oplock(exchange: Exchange) -> None:
+    """An open with an oplock of a kind that there is not, and right after it the notice that it is taken back."""
+    reply = exchange.perform()
+    answer = reply.bodies[0]
+    answer.oplock_level = 6  # type: ignore[attr-defined] # which it has
+    await exchange.answer(reply)
+    await exchange.connection.break_oplock(answer.fid, level=1)  # type: ignore[attr-defined]
 
 
 async def shown(program: Program) -> tuple[int, int]:
@@ -78,6 +88,13 @@ KINDS = [
         by=edited(huge),
         work=Program.touch_new,
         gives=LARGEST,
+    ),
+    Kind(
+        does="gives an oplock that there is not, and takes it back",
+        to=SMB_COM_NT_CREATE_ANDX,
+        by=unknown_oplock,
+        work=Program.cat,
+        gives=b"Hello, world.\n",
     ),
     Kind(
         does="has no room, in units of nothing",
