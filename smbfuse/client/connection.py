@@ -222,6 +222,10 @@ class Connection:
                     nursery.start_soon(self._write)
                     nursery.start_soon(self._watch)
                     task_status.started()
+                    try:
+                        await trio.sleep_forever()
+                    finally:
+                        self._nursery = None  # before it takes no more tasks: requests may be abandoned after that
             finally:
                 if self.lost is not None:
                     self._transport.abort()

@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from smbfuse.client.connection import Connection
 from smbfuse.client.tree import ServerPath, Tree
 from smbfuse.errors import ConnectionLost, RequestTimeout
 from smbfuse.wire.const import (
@@ -46,6 +47,26 @@ async def test_silent_server_is_asked_once_and_then_dead(nursery: trio.Nursery, 
         await ask(tree)
     assert 20 <= trio.current_time() - begun <= 23
     assert server.tap.requests["ECHO"] == 1
+
+
+async def test_nothing_more_is_begun_while_all_ends() -> None:
+    """A request that is abandoned at the very end may have been answered: what it opened would be closed."""
+    for _ in range(10):  # tasks take turns by chance
+        async with trio.open_nursery() as nursery:
+            connection = (await tree_of(FakeServer(), nursery)).session.connection
+
+            async def closes(connection: Connection = connection) -> None:
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    with trio.CancelScope(shield=True):
+                        for _ in range(10):
+                            connection.spawn(trio.lowlevel.checkpoint)
+                            await trio.lowlevel.checkpoint()
+
+            nursery.start_soon(closes)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
 
 
 async def test_slow_server_that_answers_echoes_lives(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
