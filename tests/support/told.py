@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 from tests.support.processes import eventually
@@ -18,5 +19,10 @@ def number_told(path: Path, fact: str) -> int:
 
 
 def await_watch(path: Path) -> None:
-    """Return when the server watches. In that moment all is doubted that was asked before, which costs requests."""
+    """Return when the server watches, and the root was asked about since.
+
+    In that moment all is doubted that was asked before, which costs requests. The kernel hears of it a little later, so
+    it is made to ask now: after that the answer is there.
+    """
     eventually(lambda: number_told(path, "directories watched") > 0, 30, "the server watches")
+    subprocess.run(["stat", "--cached=never", str(path)], check=True, capture_output=True)
