@@ -40,7 +40,7 @@ Tell = Callable[["Inode", list[Event]], None]
 class Watch:
     """The watches of one mount. `tell` gets what happened, by directory watched.
 
-    `doubt` is told of directories that are watched from now on: of what changed there before nobody told.
+    `doubt` is told of a tree that is watched from now on: of what changed there before nobody told.
     """
 
     def __init__(self, files: FileSystem, tell: Tell, doubt: Callable[[Inode], None]) -> None:
@@ -99,7 +99,8 @@ class Watch:
             watch = await DirectoryWatch.open(self._files.backend.tree, path, subtree=self._subtree)
         finally:
             self._opening.discard(directory)
-        watch.on_begun = partial(self._doubt, directory)
+        # A directory by itself was listed a moment ago: to doubt that would cost a question about each of its files.
+        watch.on_begun = partial(self._doubt, directory) if self._subtree else watch.on_begun
         self._watches[directory] = watch
         while len(self._watches) > self.room:
             await self._watches.popitem(last=False)[1].end()
