@@ -124,12 +124,14 @@ class Vfs:
         """Inodes of which it may believe in a name that others have changed."""
         self.write_times = WriteTimes(backend.now_ns, late=backend.late_times)
         self.dating = UnderWay()
+        """Inodes whose time is being set, for a program or at their close."""
         self.silly = Silly(self.backend, self.inodes, self.path)
         self.cache = MetaCache(CEILING if unique_file_names else mount.actimeo, self.style.key, clock)
         self.echoes = Echoes(clock)
         self._prefix = [part for part in mount.prefix.split("/") if part]
         self._settler = settler
         self._space: Space | None = None
+        """What the server said last."""
         self.opens.reopener = self._reopener
         self.opens.apart = partial(settler.run, grace=0)
 
