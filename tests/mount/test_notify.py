@@ -184,6 +184,7 @@ def test_after_a_lost_connection_all_is_asked_anew(machines: tuple[Path, Path], 
     behind = share / "top" / "sub"
     for name in ("gone", "grown"):
         (there / name).touch()
+    armed(here.parent, there.parent)  # so all is told that was done to them
     soon(lambda: sorted(os.listdir(here)) == ["gone", "grown"], "both are there")
     assert not (here / "new").exists()
     (behind / "new").touch()

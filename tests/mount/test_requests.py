@@ -17,6 +17,7 @@ from tests.samba.smbd import Share, Smbd
 from tests.support.mount import Mount
 from tests.support.processes import eventually
 from tests.support.tap import NOTIFY, Tap
+from tests.support.told import ask_anew
 
 LIFETIME = 30
 """Seconds: long enough for any test, so that only what the test does makes names cold."""
@@ -66,6 +67,9 @@ def wire(request: pytest.FixtureRequest, server: Smbd, tap: Tap, mount: Callable
     behind.mkdir()
     unix = request.param == "unix"
     made = mount(server, port=tap.port, actimeo=LIFETIME, **({} if unix else {"nounix": True}))
+    # When it asks to be told of changes it doubts what it knows, before it learns that this server tells of none.
+    eventually(lambda: tap.requests[NOTIFY] > 0, 30, "the server is asked to watch")
+    ask_anew(made.path)
     (made.path / behind.name).stat()
     yield Wire(made, tap, behind, unix=unix)
     shutil.rmtree(behind)

@@ -25,4 +25,9 @@ def await_watch(path: Path) -> None:
     it is made to ask now: after that the answer is there.
     """
     eventually(lambda: number_told(path, "directories watched") > 0, 30, "the server watches")
+    ask_anew(path)
+
+
+def ask_anew(path: Path) -> None:
+    """Ask about it, whatever the kernel knows."""
     subprocess.run(["stat", "--cached=never", str(path)], check=True, capture_output=True)
