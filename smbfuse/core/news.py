@@ -128,8 +128,10 @@ class News:
     def _places(self, directory: Inode, path: str) -> Iterator[tuple[Inode, str]]:
         r"""Which names may be meant, as (directory, name as programs see it).
 
-        Just one, but where a name may hold a backslash: smbd 4.17 joins by backslashes all the same. Below directories
-        that nobody has asked about nothing is known that could be wrong.
+        Just one, but where a name may hold a backslash: smbd 4.17 joins by backslashes all the same. Then it is what is
+        in a directory of that name, if there is one: to doubt the directories above with each change below them would
+        cost a listing of each, for names that hardly anybody gives. Such a name is seen when its time is over. Below
+        directories that nobody has asked about nothing is known that could be wrong.
         """
         style = self._files.style
         parts = [style.from_server(part) for part in path.replace("/", "\\").split("\\")]

