@@ -14,7 +14,7 @@ import functools
 import logging
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import ExitStack, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
@@ -31,6 +31,7 @@ from smbfuse.core.inodes import ROOT, Inode, InodeTable
 from smbfuse.core.kernel import Kernel
 from smbfuse.core.metacache import CEILING, Absent, MetaCache, Present
 from smbfuse.core.names import from_kernel, is_snapshot, to_kernel
+from smbfuse.core.oldnames import OldNames
 from smbfuse.core.opens import OpenTable
 from smbfuse.core.remembered import Remembered
 from smbfuse.core.settle import GRACE
@@ -58,8 +59,6 @@ ABSENCE: Final = 1.0
 
 It cannot be made to forget a name in a spelling that we do not know: `Readme` and `README` are one for most servers.
 """
-DOUBT: Final = 1.0
-"""Seconds to wait for the kernel to forget a name, before an open by it is refused all the same."""
 REPLACEMENTS: Final = 10
 """How often a name is looked for that we replace each time meanwhile."""
 
@@ -109,7 +108,6 @@ class Vfs:
         self.remembered = Remembered(mount.dynperm)
         self.read_only = mount.read_only
         self.inodes = InodeTable(Inode(ROOT, stat.S_IFDIR), self.style.key, server_numbers=mount.serverino)
-        self.inodes.renamed = self._renamed_by_others
         self.handles = HandleTable()
         self.kernel = Kernel()
         self.opens = OpenTable()
@@ -120,8 +118,8 @@ class Vfs:
         """Inodes of which the kernel waits for data, ..."""
         self.naming = UnderWay()
         """... and directories, by number, in which it waits for names."""
-        self.doubting = UnderWay()
-        """Inodes of which it may believe in a name that others have changed."""
+        self.old_names = OldNames(self.forget_names, self.soon, clock)
+        self.inodes.renamed = self.old_names.taken
         self.write_times = WriteTimes(backend.now_ns, late=backend.late_times)
         self.dating = UnderWay()
         """Inodes whose time is being set, for a program or at their close."""
@@ -303,31 +301,12 @@ class Vfs:
         await self._tell_links(parent, found.name, found.attrs)
         inode = self.inodes.enter(parent, found.name, found.attrs)
         inode.lookups += 1
+        self.old_names.looked_up(inode)
         asked_of = version if inode is known else inode.version
         attrs = await self._learn_found(inode, found, asked_of)
         if inode.version == asked_of:
             self.cache.update(parent, found.name, attrs)
         return self.entry(inode, attrs, found.until)
-
-    def _renamed_by_others(self, inode: Inode, parent: Inode, name: str) -> None:
-        """The kernel believes in the old name still: to open that would be to open the file under its new one."""
-        doubt = ExitStack()
-        doubt.enter_context(self.doubting.of(inode))
-        self.soon(partial(self._forget_old_name, doubt, parent.number, name))
-
-    async def _forget_old_name(self, doubt: ExitStack, parent: int, name: str) -> None:
-        with doubt:
-            await self.forget_names([(parent, to_kernel(name))])
-
-    async def check_name(self, inode: Inode) -> None:
-        """OSError(ESTALE) if the kernel may mean another file by a name that it believes in.
-
-        It looks again after that, and once only: so when it has forgotten the name.
-        """
-        if inode in self.doubting:
-            with trio.move_on_after(DOUBT):
-                await self.doubting.ended(inode)
-            raise OSError(errno.ESTALE, "others have given the file another name")
 
     async def _tell_links(self, parent: Inode, name: str, attrs: Attributes) -> None:
         """See to it that `attrs` tells how many names a file has where it is known by another one already.
@@ -434,7 +413,7 @@ class Vfs:
         inode = self.inodes.get(number)
         self.check_writable(inode)
         if change.size is not None and not self.opens.in_use(inode):
-            await self.check_name(inode)
+            await self.old_names.check(inode)
         before = self.cache.attributes(inode)
         if before is None and change.permissions is not None:
             before = await self._refresh(inode)

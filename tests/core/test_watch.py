@@ -379,6 +379,9 @@ async def test_the_old_name_of_a_file_does_not_open_it_under_its_new_one(autojum
             nursery.start_soon(refused)
             await wait_all_tasks_blocked()
             m.kernel.ready.set()
+        with pytest.raises(OSError, match="another name"):
+            await m.files.open(number, os.O_RDONLY)  # it was on its way when the kernel forgot
+        assert (await m.files.lookup(ROOT, b"moved.txt")).number == number
         opened = await m.files.open(number, os.O_RDONLY)
         await m.files.release(opened.number)
         assert bytes(volume.find("moved.txt").data) == b"aaa"
