@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from smbfuse.core.acls import PosixAcls
     from smbfuse.core.backend import Creation, Pages
     from smbfuse.wire.codec import WireStruct
+    from smbfuse.wire.files import NtCreateAndXResponse
 
 log: Final = logging.getLogger(__name__)
 
@@ -262,7 +263,7 @@ class NtBackend:
             options=FILE_NON_DIRECTORY_FILE,
             oplock=oplock,
         )
-        return file, from_nt(answer, answer.create_time)
+        return file, from_nt(answer, answer.create_time, file_id=_file_id(answer))
 
     async def create(self, path: ServerPath, read: bool, write: bool, new: Creation) -> tuple[OpenFile, Attributes]:
         """Create, or open what is there. Truncating is a step of its own: FILE_OVERWRITE would drop attributes too."""
@@ -284,8 +285,7 @@ class NtBackend:
                 if new.truncate and not made and answer.end_of_file:
                     await self.tree.set_file(file, FileEndOfFileInfo(end_of_file=0))
                     answer.end_of_file = 0
-                told = answer.file_id if isinstance(answer, NtCreateAndXExtendedResponse) else 0  # smbd 4.17: not told
-                attrs = from_nt(answer, answer.create_time, file_id=told or await self.file_id(file))
+                attrs = from_nt(answer, answer.create_time, file_id=_file_id(answer) or await self.file_id(file))
                 attrs.new = made
                 return file, attrs
 
@@ -537,6 +537,11 @@ def named(path: ServerPath | None) -> ServerPath:
     if path is None:
         raise OSError(errno.ESTALE, "the file has no name any more")
     return path
+
+
+def _file_id(answer: NtCreateAndXResponse | NtCreateAndXExtendedResponse) -> int:
+    """The server's number of the file that was opened, if it tells: smbd 4.17 does not."""
+    return answer.file_id if isinstance(answer, NtCreateAndXExtendedResponse) else 0
 
 
 def _filetime(ns: int | None) -> int:

@@ -30,11 +30,11 @@ an open may have been on its way."""
 
 
 class OldNames:
-    """Of one mount. `forget` has the kernel forget names, `soon` does something in the background."""
+    """Of one mount. `forget` has the kernel forget a name, and us what we got by it; `soon` works in the background."""
 
     def __init__(
         self,
-        forget: Callable[[list[tuple[int, bytes]]], Awaitable[None]],
+        forget: Callable[[Inode, tuple[int, bytes]], Awaitable[None]],
         soon: Callable[[Callable[[], Awaitable[object]]], None],
         clock: Callable[[], float],
     ) -> None:
@@ -54,7 +54,7 @@ class OldNames:
 
     async def _end(self, believed: ExitStack, inode: Inode, parent: int, name: str) -> None:
         with believed:
-            await self._forget([(parent, to_kernel(name))])
+            await self._forget(inode, (parent, to_kernel(name)))
             now = self._clock()
             self._forgotten = {other: until for other, until in self._forgotten.items() if until > now}
             self._forgotten[inode] = now + DOUBT

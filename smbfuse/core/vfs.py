@@ -118,7 +118,7 @@ class Vfs:
         """Inodes of which the kernel waits for data, ..."""
         self.naming = UnderWay()
         """... and directories, by number, in which it waits for names."""
-        self.old_names = OldNames(self.forget_names, self.soon, clock)
+        self.old_names = OldNames(self._forget_old_name, self.soon, clock)
         self.inodes.renamed = self.old_names.taken
         self.write_times = WriteTimes(backend.now_ns, late=backend.late_times)
         self.dating = UnderWay()
@@ -193,6 +193,11 @@ class Vfs:
             await self.naming.ended(directory)
         await self.kernel.forget_names(names)
 
+    async def _forget_old_name(self, inode: Inode, place: tuple[int, bytes]) -> None:
+        """Others have given the file another name. A FID that nobody uses may have been had by the old one since."""
+        await self.forget_names([place])
+        await self.opens.drop_idle(inode)
+
     async def left_alone(self, directory: Inode) -> None:
         """Give back what we have open of a directory (and below) for purposes of our own: it is to move, or to go."""
 
@@ -232,6 +237,8 @@ class Vfs:
             version = inode.version
             file, attrs = await self.backend.open(path, read, write, oplock)
         with file.kept():
+            if self.inodes.is_another(inode, attrs) and not await self.is_there(inode):
+                raise self._another(inode)
             if inode.version == version:
                 await self._compare(inode, attrs)
             else:  # what the kernel has been told may be older than both, and it reads no further than its size
@@ -255,6 +262,11 @@ class Vfs:
                 raise
             self._disbelieve(inode)
             raise OSError(errno.ESTALE, "the name is gone") from exc
+
+    def _another(self, inode: Inode) -> OSError:
+        """For raising where others have put another file under its name."""
+        self._disbelieve(inode)
+        return OSError(errno.ESTALE, "another file has taken the name")
 
     def _disbelieve(self, inode: Inode) -> None:
         """It is not that file's name any more, whatever listings said. The kernel looks again after an ESTALE."""
@@ -402,8 +414,7 @@ class Vfs:
             async with self._reached(inode) as path:
                 attrs = await self.backend.stat(path)
         if self.inodes.is_another(inode, attrs):
-            self._disbelieve(inode)
-            raise OSError(errno.ESTALE, "another file has taken the name")
+            raise self._another(inode)
         self.cache.learn(inode, attrs, asked, version)
         return attrs
 

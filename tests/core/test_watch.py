@@ -30,8 +30,10 @@ from smbfuse.wire.const import (
     SMB_COM_NT_CREATE_ANDX,
     SMB_UNIQUE_FILE_NAME,
 )
+from smbfuse.wire.files import NtCreateAndXExtendedResponse
 from tests.client.support import assert_idle, logged_on
 from tests.core.test_vfs import Mounted
+from tests.fakes.exchange import Exchange
 from tests.fakes.offer import Offer
 from tests.fakes.script import held
 from tests.fakes.server import FakeServer
@@ -385,6 +387,41 @@ async def test_the_old_name_of_a_file_does_not_open_it_under_its_new_one(autojum
         opened = await m.files.open(number, os.O_RDONLY)
         await m.files.release(opened.number)
         assert bytes(volume.find("moved.txt").data) == b"aaa"
+
+
+async def test_another_file_that_took_the_name_is_not_opened_as_the_old_one(autojump_clock: MockClock) -> None:
+    """Nobody has told of it yet. The answer to the open does, if the server numbers its files in it."""
+    async with watched_mount() as m:
+        await m.watching.next()
+        number = await number_of(m, b"a.txt")
+        m.server.volume.move(m.server.volume.find("a.txt"), m.server.volume.find(""), "moved.txt")
+        m.put("a.txt", b"another")
+        with pytest.raises(OSError, match="another file") as raised:
+            await m.files.open(number, os.O_RDWR)
+        assert raised.value.errno == errno.ESTALE
+        other = await number_of(m, b"a.txt")
+        opened = await m.files.open(other, os.O_RDONLY)
+        assert other != number
+        assert bytes(await m.files.read(opened.number, 0, 100)) == b"another"
+        await m.files.release(opened.number)
+
+
+async def test_numbers_that_an_open_tells_are_not_believed_against_the_listings(autojump_clock: MockClock) -> None:
+    """Some servers may number files otherwise there: what counts is whether another file is listed."""
+
+    async def renumbered(exchange: Exchange) -> None:
+        reply = exchange.perform()
+        for body in reply.bodies:
+            if isinstance(body, NtCreateAndXExtendedResponse):
+                body.file_id += 1000
+        await exchange.answer(reply)
+
+    async with watched_mount() as m:
+        await m.watching.next()
+        m.server.script.on(renumbered, command=SMB_COM_NT_CREATE_ANDX)
+        opened = await m.files.open(await number_of(m, b"a.txt"), os.O_RDONLY)
+        assert bytes(await m.files.read(opened.number, 0, 100)) == b"aaa"
+        await m.files.release(opened.number)
 
 
 async def test_a_notice_during_an_open_does_not_leave_the_kernel_an_old_size(autojump_clock: MockClock) -> None:
