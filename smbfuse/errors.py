@@ -66,6 +66,10 @@ class RequestTimeout(SmbfuseError):
     """The server did not answer a request before its deadline."""
 
 
+class AnswerSpoiled(SmbfuseError):
+    """The server's answer to a chain has lost the header that tells whose it is, and will not come again."""
+
+
 class AuthenticationError(SmbfuseError):
     """The server refused the user, or would only have us in a way that the security policy forbids."""
 

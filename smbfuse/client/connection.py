@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, TypedDict
 import trio
 
 from smbfuse.client.window import Window
-from smbfuse.errors import ConnectionLost, RemoteProtocolError, RequestTimeout, SmbfuseError, WireError
+from smbfuse.errors import AnswerSpoiled, ConnectionLost, RemoteProtocolError, RequestTimeout, SmbfuseError, WireError
 from smbfuse.proto.engine import Engine
 from smbfuse.proto.events import Interim, OplockBreak, Response, Unsolicited
 from smbfuse.wire.names import command_name
@@ -49,9 +49,13 @@ class Call:
     command: int
     on_late: Callable[[Response], None] | None = None
     on_sent: Callable[[Callable[[], None]], None] | None = None
+    chain: bool = False
+    """Whether there is more than one request in it."""
     done: trio.Event = field(default_factory=trio.Event)
     response: Response | None = None
     error: ConnectionLost | None = None
+    spoiled: bool = False
+    """Whether its answer may have come without its name."""
     sent: bool = False
     abandoned: bool = False
     hopeless_at: float = math.inf
@@ -125,15 +129,16 @@ class Connection:
     ) -> Response:
         """Send a message (a chain, if there are several bodies) and wait for its whole answer.
 
-        Raises ConnectionLost, RequestTimeout, WireError (a name that the character set lacks). When the caller is
-        cancelled or out of time the MID stays reserved until the answer comes, which then goes to `on_late`. If it
-        waits for its place still, nothing is sent, unless the message must go out `surely`: then in the background.
+        Raises ConnectionLost, RequestTimeout, WireError (a name that the character set lacks), and AnswerSpoiled for a
+        chain. When the caller is cancelled or out of time the MID stays reserved until the answer comes, which then
+        goes to `on_late`. If it waits for its place still, nothing is sent, unless the message must go out `surely`:
+        then in the background.
         `urgent` requests have places of their own, `unhurried` ones leave some to the others.
 
         `on_sent` is called when the message is out, with a function that asks the server to end it early (NT_CANCEL):
         it is answered all the same then, only sooner.
         """
-        call = Call(bodies[0].COMMAND, on_late, on_sent)
+        call = Call(bodies[0].COMMAND, on_late, on_sent, len(bodies) > 1)
         limit = timeout if timeout is not None else math.inf if self.patient else self.timeout
         ended = False
         try:
@@ -142,7 +147,7 @@ class Connection:
                 await self.window.acquire(urgent, unhurried)
                 self._start(call, bodies, rest, tid, uid, flags2)
                 await call.done.wait()
-            ended = True
+            ended = not call.spoiled
         except trio.TooSlowError:
             raise RequestTimeout(f"no answer to {command_name(call.command)} within {limit:g} s") from None
         finally:
@@ -154,7 +159,9 @@ class Connection:
                     )
         if call.error is not None:
             raise _copy(call.error, sent=True)
-        assert call.response is not None  # noqa: S101 - done is only set with one of the two
+        if call.spoiled:
+            raise AnswerSpoiled(f"the answer to a chain of {command_name(call.command)} has lost its header")
+        assert call.response is not None  # noqa: S101 - done is only set with one of the three
         return call.response
 
     def _start(
@@ -294,6 +301,18 @@ class Connection:
         log.debug("dropped an answer that nobody waits for: %s, MID %d", command_name(event.command), event.mid)
         if self.statistics.unsolicited > MAX_UNSOLICITED:
             raise RemoteProtocolError(f"more than {MAX_UNSOLICITED} answers that nobody asked for")
+        self._spoil_chains()
+
+    def _spoil_chains(self) -> None:
+        """It may be the answer to any chain: smbd 4.17 spoils the header where a READ_ANDX in one fails.
+
+        Whoever waits for a chain asks in another way, at once; those that are answered after all are late.
+        """
+        for pending in self.engine.mids.pending.values():
+            call: Call = pending.owner
+            if call.chain and not call.done.is_set():
+                call.spoiled = True
+                call.done.set()
 
     async def _write(self) -> None:
         try:

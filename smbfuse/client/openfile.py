@@ -130,6 +130,8 @@ class OpenFile:
     """The level to which the server wants the oplock broken, from its notice until the answer."""
     on_break: Callable[[], None] | None = None
     """Told of a break's notice, by the reader: not to wait. Without it nothing is kept, and breaks settled at once."""
+    head: Buffer | None = None
+    """What the file begins with, if that came with the open: good as long as the oplock is."""
     closed: bool = False
     busy: int = 0
     """How many are at work with it."""

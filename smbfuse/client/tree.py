@@ -13,15 +13,28 @@ it was done.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 from smbfuse.client.openfile import OpenFile
 from smbfuse.client.search import Search
 from smbfuse.client.treeconnect import TreeConnect, Tries
-from smbfuse.errors import AuthenticationError, ConnectionLost, RemoteProtocolError, RequestTimeout, StatusError
+from smbfuse.errors import (
+    AnswerSpoiled,
+    AuthenticationError,
+    ConnectionLost,
+    RemoteProtocolError,
+    RequestTimeout,
+    StatusError,
+)
 from smbfuse.ntstatus import (
+    STATUS_INVALID_PARAMETER,
+    STATUS_INVALID_SMB,
     STATUS_NETWORK_NAME_DELETED,
     STATUS_NETWORK_SESSION_EXPIRED,
+    STATUS_NOT_IMPLEMENTED,
+    STATUS_NOT_SUPPORTED,
+    STATUS_SMB_BAD_COMMAND,
     STATUS_SMB_BAD_TID,
     STATUS_SMB_BAD_UID,
     STATUS_USER_SESSION_DELETED,
@@ -61,8 +74,11 @@ from smbfuse.wire.files import (
     NtCreateAndXRequest,
     NtCreateAndXResponse,
     NtRenameRequest,
+    ReadAndXRequest,
+    ReadAndXResponse,
     RenameRequest,
 )
+from smbfuse.wire.frame import RawBody
 from smbfuse.wire.setup import (
     TreeConnectAndXRequest,
     TreeConnectExtendedResponse,
@@ -87,6 +103,8 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 
 SHARE_ALL: Final = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE
+LAST_OPENED: Final = 0xFFFF
+"""In a chain behind an open: the FID that it gets. [MS-CIFS] 2.2.4.64.1."""
 MAX_DATA: Final = 0xFF00
 """Bytes of transaction data asked for: with header and parameters one message of our MaxBufferSize holds them."""
 SEARCH_ALL: Final = 0x0016
@@ -97,6 +115,11 @@ _ENDED: Final = frozenset(
     {STATUS_NETWORK_NAME_DELETED, STATUS_SMB_BAD_TID, STATUS_SMB_BAD_UID, STATUS_USER_SESSION_DELETED}
 )
 """How a server says that it has ended the session or the tree connect; nothing was done then. [MS-CIFS] 3.2.5.1."""
+
+_CHAIN_REFUSED: Final = frozenset(
+    {STATUS_INVALID_PARAMETER, STATUS_INVALID_SMB, STATUS_NOT_IMPLEMENTED, STATUS_NOT_SUPPORTED, STATUS_SMB_BAD_COMMAND}
+)
+"""How a server may say that it takes no such chain; an open alone may fail so, too."""
 
 _OPLOCKS: Final = frozenset({OPLOCK_NONE, OPLOCK_EXCLUSIVE, OPLOCK_BATCH, OPLOCK_LEVEL_II})
 _OPLOCK_FLAGS: Final = {
@@ -153,6 +176,8 @@ class Tree:
         self.losses = 0
         """How often the connection was lost."""
         self.keeper: Keeper | None = None
+        self._chains = True
+        """Whether reads may be chained to opens, as far as is known."""
         self.preparations: list[Callable[[Tree], Awaitable[None]]] = []
         self.on_lost: list[Callable[[], None]] = []
         """Called when the connection is gone, and all FIDs with it. Not to wait and not to raise."""
@@ -345,11 +370,13 @@ class Tree:
         attributes: int = 0,
         share: int = SHARE_ALL,
         oplock: int = OPLOCK_NONE,
+        head: int = 0,
     ) -> tuple[OpenFile, NtCreateAndXResponse | NtCreateAndXExtendedResponse]:
         """SMB_COM_NT_CREATE_ANDX: open, or create, and say what was found. [MS-CIFS] 2.2.4.64.
 
         To open what is there may be done twice: the first FID went with its connection. `oplock` is asked for
-        (OPLOCK_EXCLUSIVE, OPLOCK_BATCH); what was granted stands in the OpenFile.
+        (OPLOCK_EXCLUSIVE, OPLOCK_BATCH); what was granted stands in the OpenFile. So does what comes with it of the
+        `head` bytes at the start of the file, which must be a file and opened for reading.
         """
         request = NtCreateAndXRequest(
             name_length=len(UNICODE.encode(path.text)),
@@ -362,10 +389,31 @@ class Tree:
             file_name=path.text,
         )
         once = disposition != FILE_OPEN or bool(options & FILE_DELETE_ON_CLOSE)
-        response = await self.request(request, flags2=path.flags2, on_late=self._close_late, once=once)
-        response.check(path.text)
+        ask = partial(self.request, request, flags2=path.flags2, on_late=self._close_late, once=once)
+        response = await self._with_head(ask, head) if head and self._chains else await ask()
+        if not _is_open(response):
+            response.check(path.text)
         answer = _create_answer(response)
-        return self.opened(answer.fid, path, answer.oplock_level, response.owner), answer
+        file = self.opened(answer.fid, path, answer.oplock_level, response.owner)
+        if len(response.members) > 1 and isinstance(body := response.members[1][1], ReadAndXResponse):
+            file.head = body.data
+        return file, answer
+
+    async def _with_head(self, ask: Callable[..., Awaitable[Response]], size: int) -> Response:
+        """The same with a READ_ANDX chained to it. A server that does not take that is asked without, from then on.
+
+        smbd 4.17 lets go of its answer's header if the read fails, which another client's lock is enough for.
+        """
+        try:
+            response = await ask(ReadAndXRequest(fid=LAST_OPENED, offset_low=0, max_count_low=size))
+        except AnswerSpoiled as exc:
+            log.debug("reads are not chained to opens any more: %s", exc)
+            self._chains = False
+            return await ask()
+        if not _is_open(response) and response.status in _CHAIN_REFUSED:
+            response = await ask()
+            self._chains = not _is_open(response)
+        return response
 
     def oplock_to_ask(self, wanted: int) -> int:
         """None where the server takes one request at a time: its break would wait behind what waits for the break."""
@@ -382,7 +430,7 @@ class Tree:
 
     def _close_late(self, response: Response) -> None:
         """An open whose caller is gone is closed again, so that nothing stays open that nobody knows."""
-        if not is_error(response.status):
+        if _is_open(response):
             OpenFile(self, response.owner, _create_answer(response).fid, "").close_soon()
 
     # --- asking
@@ -496,6 +544,11 @@ class Tree:
 def _number(level: type[WireStruct]) -> int:
     number: int = level.LEVEL  # type: ignore[attr-defined] # every class that is an information level has it
     return number
+
+
+def _is_open(response: Response) -> bool:
+    """Whether an open was done: the status is that of the whole chain, whose last request may have failed."""
+    return not is_error(response.status) or not isinstance(response.members[0][1], RawBody)
 
 
 def _create_answer(response: Response) -> NtCreateAndXResponse | NtCreateAndXExtendedResponse:

@@ -137,8 +137,9 @@ class Backend(Protocol):
     def list(self, path: ServerPath) -> Pages: ...
 
     async def open(
-        self, path: ServerPath, read: bool, write: bool, oplock: int = OPLOCK_NONE
-    ) -> tuple[OpenFile, Attributes]: ...
+        self, path: ServerPath, read: bool, write: bool, oplock: int = OPLOCK_NONE, head: int = 0
+    ) -> tuple[OpenFile, Attributes]:
+        """Open a file that is there. The first `head` bytes may come with it, where that costs no request."""
 
     async def create(self, path: ServerPath, read: bool, write: bool, new: Creation) -> tuple[OpenFile, Attributes]: ...
 

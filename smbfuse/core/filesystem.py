@@ -26,7 +26,7 @@ from smbfuse.core.news import News
 from smbfuse.core.oplocks import Oplocks, keeps_fid, keeps_reads, keeps_writes
 from smbfuse.core.readahead import ReadAhead
 from smbfuse.core.report import cache_report
-from smbfuse.core.vfs import Entry, system_call
+from smbfuse.core.vfs import SMALL, Entry, system_call
 from smbfuse.core.watch import Watch
 from smbfuse.core.writeback import WriteBack
 from smbfuse.core.xattrs import Fact, XattrCalls
@@ -38,6 +38,7 @@ from smbfuse.wire.text import ns_to_filetime
 if TYPE_CHECKING:
     from smbfuse.client.openfile import OpenFile
     from smbfuse.client.tree import ServerPath
+    from smbfuse.core.attrs import Attributes
     from smbfuse.core.inodes import Inode
     from smbfuse.core.opens import SharedOpen
     from smbfuse.wire.codec import Buffer
@@ -117,6 +118,12 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         if known and self.cache_mode == "strict" and not self.oplocks.keeps_reads(inode):
             await self._compare(inode, await share.use(self.backend.stat_open))  # others may have changed it
         return self._add(inode, share, flags)
+
+    def read_with_open(self, inode: Inode, file: OpenFile, attrs: Attributes) -> None:
+        head, file.head = file.head, None
+        if head is not None and (keeps_reads(file) or inode.snapshot):
+            whole = len(head) >= attrs.size
+            self.ahead.put(inode, file, head, SMALL if whole else len(head))
 
     async def _open_truncated(self, inode: Inode, flags: int) -> int:
         before = self.cache.attributes(inode)

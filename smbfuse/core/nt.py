@@ -254,7 +254,7 @@ class NtBackend:
     # --- opening
 
     async def open(
-        self, path: ServerPath, read: bool, write: bool, oplock: int = OPLOCK_NONE
+        self, path: ServerPath, read: bool, write: bool, oplock: int = OPLOCK_NONE, head: int = 0
     ) -> tuple[OpenFile, Attributes]:
         file, answer = await self.tree.create(
             path,
@@ -262,6 +262,7 @@ class NtBackend:
             disposition=FILE_OPEN,
             options=FILE_NON_DIRECTORY_FILE,
             oplock=oplock,
+            head=head,
         )
         return file, from_nt(answer, answer.create_time, file_id=_file_id(answer))
 

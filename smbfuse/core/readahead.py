@@ -157,6 +157,18 @@ class ReadAhead:
         self._take(reader, wanted, offset, end)
         return await read() if found is None else found
 
+    def put(self, inode: Inode, fid: OpenFile, data: Buffer, size: int) -> None:
+        """Keep what was read from the start of a file when it was opened. Fewer than `size` bytes: it ends there."""
+        self.forget(inode)
+        if data and self._has_room(size):
+            block = Block(0, size, len(data), data)
+            block.done.set()
+            now = trio.current_time()
+            reader = Reader(0, 0, now, deque([block]), measured_at=now)
+            self._files[inode] = _File(inode, fid, inode.version, [reader])
+            self._busy[reader] = None
+            self.held += size
+
     def forget(self, inode: Inode) -> None:
         """Nothing that was read of it is to be used again."""
         file = self._files.pop(inode, None)

@@ -151,8 +151,12 @@ class UnixBackend(NtBackend):
     # --- opening
 
     async def open(
-        self, path: ServerPath, read: bool, write: bool, oplock: int = OPLOCK_NONE
+        self, path: ServerPath, read: bool, write: bool, oplock: int = OPLOCK_NONE, head: int = 0
     ) -> tuple[OpenFile, Attributes]:
+        """POSIX_OPEN is a TRANSACTION2, to which nothing can be chained.
+
+        NT_CREATE_ANDX would do, but other clients' POSIX_UNLINK then takes the name away only when the file is closed.
+        """
         file, answer = await self.tree.posix_open(path, _open_flags(read, write), oplock=oplock)
         with file.kept():
             return file, _attributes(answer)

@@ -59,6 +59,8 @@ ABSENCE: Final = 1.0
 
 It cannot be made to forget a name in a spelling that we do not know: `Readme` and `README` are one for most servers.
 """
+SMALL: Final = 15 * 4096
+"""Bytes of a file that come with its open. In a chain no answer is larger than what our MaxBufferSize allows."""
 REPLACEMENTS: Final = 10
 """How often a name is looked for that we replace each time meanwhile."""
 
@@ -235,15 +237,25 @@ class Vfs:
         oplock = self.oplock_for(inode)
         async with self._reached(inode) as path:
             version = inode.version
-            file, attrs = await self.backend.open(path, read, write, oplock)
+            file, attrs = await self.backend.open(path, read, write, oplock, self._head(inode, read, write))
         with file.kept():
             if self.inodes.is_another(inode, attrs) and not await self.is_there(inode):
                 raise self._another(inode)
             if inode.version == version:
                 await self._compare(inode, attrs)
+                self.read_with_open(inode, file, attrs)
             else:  # what the kernel has been told may be older than both, and it reads no further than its size
                 await self.kernel.forget_attributes(inode.number)
         return file, attrs
+
+    def _head(self, inode: Inode, read: bool, write: bool) -> int:
+        """How many bytes to ask for with an open: a small file's, if it is for reading and they may be kept."""
+        most = min(SMALL, self.backend.tree.sizes.read)
+        small = inode.attrs is not None and 0 < inode.attrs.size <= most
+        return most if small and read and not write and self.cache_mode != "none" else 0
+
+    def read_with_open(self, inode: Inode, file: OpenFile, attrs: Attributes) -> None:
+        """Keep the head that came with an open. Nobody reads without `filesystem.py`."""
 
     @asynccontextmanager
     async def _reached(self, inode: Inode) -> AsyncIterator[ServerPath]:

@@ -11,18 +11,21 @@ import pytest
 import trio
 
 from smbfuse import ntstatus as nt
+from smbfuse.client.openfile import LockChange, OpenFile
 from smbfuse.client.session import Session, open_session
-from smbfuse.client.tree import ServerPath, connect_tree
+from smbfuse.client.tree import ServerPath, Tree, connect_tree
 from smbfuse.errors import AuthenticationError, StatusError
 from smbfuse.settings import Credentials, Secret, ServerSettings
-from smbfuse.wire.const import OPLOCK_BATCH, OPLOCK_NONE, SMB_INFO_SET_EAS
+from smbfuse.wire.const import FILE_OPEN, FILE_READ_DATA, OPLOCK_BATCH, OPLOCK_NONE, SMB_INFO_SET_EAS
 from smbfuse.wire.filelevels import Fea, FeaList, FileStandardInfo
+from smbfuse.wire.files import NtCreateAndXExtendedResponse, NtCreateAndXResponse
 from smbfuse.wire.findlevels import FileIdFullDirectoryInfo
 from tests.client.support import assert_idle, opened
 from tests.samba.smbd import Share, Smbd
 
 PASSWORD = "correct horse 1"
 TESTER = Credentials(username="tester", password=Secret(PASSWORD))
+HEAD = 15 * 4096
 ANONYMOUS = Credentials(anonymous=True)
 
 MakeSmbd = Callable[..., Smbd]
@@ -196,6 +199,54 @@ async def test_large_file_as_on_disk(make_smbd: MakeSmbd, root: Path, nursery: t
     await copy.write(0, data)
     assert (root / "copy").read_bytes() == data
     assert_idle(tree)
+
+
+# --- the start of a file with its open
+
+
+@pytest.mark.parametrize("signing", ["disabled", "mandatory"])
+async def test_the_start_of_a_file_comes_with_its_open(
+    make_smbd: MakeSmbd, root: Path, nursery: trio.Nursery, signing: str
+) -> None:
+    server = make_smbd([Share(name="share", path=root)], options={"server signing": signing})
+    session = await log_on(server, nursery)
+    tree = await connect_tree(session, "share")
+    for size in (0, 1, HEAD - 1, HEAD, HEAD + 1, 5 * HEAD):
+        data = random.Random(size).randbytes(size)
+        (root / "file").write_bytes(data)
+        before = session.connection.statistics.requests
+        file, answer = await with_head(tree, "\\file")
+        assert session.connection.statistics.requests == before + 1
+        assert file.head is not None
+        assert bytes(file.head) == data[:HEAD]
+        assert answer.end_of_file == size
+        await file.close()
+    with pytest.raises(StatusError) as caught:
+        await with_head(tree, "\\none")
+    assert caught.value.status == nt.STATUS_OBJECT_NAME_NOT_FOUND
+    assert_idle(tree)
+
+
+async def test_the_start_of_a_locked_file_does_not_come_with_its_open(
+    make_smbd: MakeSmbd, root: Path, nursery: trio.Nursery
+) -> None:
+    """smbd 4.17 answers that with a header that tells nothing; nobody waits for another answer."""
+    server = make_smbd([Share(name="share", path=root)])
+    (root / "file").write_bytes(b"data")
+    theirs = await opened(await connect_tree(await log_on(server, nursery), "share"), "\\file")
+    await theirs.lock(LockChange(locks=((0, 4),)))
+    tree = await connect_tree(await log_on(server, nursery), "share")
+    with trio.fail_after(10):
+        file, answer = await with_head(tree, "\\file")
+    assert file.head is None
+    assert answer.end_of_file == 4
+    before = tree.session.connection.statistics.requests
+    await with_head(tree, "\\file")
+    assert tree.session.connection.statistics.requests == before + 1
+
+
+async def with_head(tree: Tree, path: str) -> tuple[OpenFile, NtCreateAndXResponse | NtCreateAndXExtendedResponse]:
+    return await tree.create(ServerPath(path), access=FILE_READ_DATA, disposition=FILE_OPEN, head=HEAD)
 
 
 async def test_two_hundred_callers_cancelled_at_random(samba: Smbd, nursery: trio.Nursery) -> None:

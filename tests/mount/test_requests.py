@@ -114,7 +114,8 @@ def test_open_read_close(wire: Wire) -> None:
     (wire.behind / "f").write_bytes(b"x" * 60_000)
     (wire.path / "f").stat()
     warm = wire.cost((wire.path / "f").read_bytes)
-    assert total(warm, asynchronous=("CLOSE",)) <= 3, warm  # open, read; the end of the file may be asked for
+    # POSIX_OPEN is a TRANSACTION2, to which no read can be chained. The kernel reads the file in two pieces, at once.
+    assert total(warm, asynchronous=("CLOSE",)) <= (3 if wire.unix else 1), warm
 
 
 def test_reading_again_under_the_oplock(wire: Wire) -> None:
