@@ -23,7 +23,7 @@ import trio
 
 from smbfuse.core.attrs import Attributes, OwnerPolicy, Stat, alike
 from smbfuse.core.backend import NOT_THERE, Backend, Change, Space, server_path
-from smbfuse.core.changes import applied
+from smbfuse.core.changes import LastChanges, applied
 from smbfuse.core.echoes import Echoes
 from smbfuse.core.errno_map import as_oserror
 from smbfuse.core.handles import HandleTable
@@ -128,6 +128,7 @@ class Vfs:
         self.silly = Silly(self.backend, self.inodes, self.path)
         self.cache = MetaCache(CEILING if unique_file_names else mount.actimeo, self.style.key, clock)
         self.echoes = Echoes(clock)
+        self._last_changes = LastChanges(clock)
         self._prefix = [part for part in mount.prefix.split("/") if part]
         self._settler = settler
         self._space: Space | None = None
@@ -437,10 +438,10 @@ class Vfs:
         self.check_writable(inode)
         if change.size is not None and not self.opens.in_use(inode):
             await self.old_names.check(inode)
-        before = self.cache.attributes(inode)
+        before, until = self._known(inode)
         if before is None and change.permissions is not None:
-            before = await self._refresh(inode)
-        change = self._dated(change, before)
+            before, until = await self._refresh(inode), inode.attrs_until
+        change, version = self._dated(change, before), -1
 
         async def by(file: OpenFile | None) -> None:
             nameless = inode.deleted and not self.silly.names_of(inode)
@@ -450,6 +451,7 @@ class Vfs:
             await self.backend.change(path, file, change, before)
 
         async def work() -> None:
+            nonlocal version
             await self.write_back(inode)
             dates = change.mtime_ns is not None or change.size is not None
             async with self.dating.alone(inode) if dates else nullcontext():
@@ -460,11 +462,19 @@ class Vfs:
                     self.remembered.note(inode, change)
                 finally:
                     self.cache.changed(inode)
+                    version = inode.version
 
         await self.change(work)
         if before is None or change.size is not None:
             return self.entry(inode, await self._refresh(inode))
-        return self.entry(inode, applied(before, change))  # with timeout 0: the change time is the server's
+        after = applied(before, change)
+        self._last_changes.note(inode, after, version, until)
+        return self.entry(inode, after)  # with timeout 0: the change time is the server's
+
+    def _known(self, inode: Inode) -> tuple[Attributes | None, float]:
+        """Its attributes before a change, as far as nobody has to be asked, and until when they may be used."""
+        attrs = self.cache.attributes(inode)
+        return self._last_changes.of(inode) if attrs is None else (attrs, inode.attrs_until)
 
     def _dated(self, change: Change, before: Attributes | None) -> Change:
         """With the server's time in the place of now.

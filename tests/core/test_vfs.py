@@ -24,6 +24,7 @@ from smbfuse.core.vfs import Entry
 from smbfuse.ntstatus import STATUS_ACCESS_DENIED, STATUS_SHARING_VIOLATION
 from smbfuse.settings import MountSettings
 from smbfuse.wire.const import (
+    FILE_ATTRIBUTE_READONLY,
     SMB_COM_CLOSE,
     SMB_COM_NT_CREATE_ANDX,
     SMB_COM_READ_ANDX,
@@ -411,3 +412,29 @@ async def test_a_listing_is_not_believed_about_files_written_while_it_came(autoj
         entry = await m.files.lookup(ROOT, b"a.txt")
         assert entry.stat is not None
         assert entry.stat.size == 7
+
+
+@pytest.mark.parametrize(("between", "requests"), [("nothing", 1), ("a write", 2), ("a second", 2), ("others", 2)])
+async def test_what_a_change_of_ours_has_left_is_known_to_the_next(
+    mock_clock: MockClock, between: str, requests: int
+) -> None:
+    """cp and tar set times and mode one after the other; the mode depends on what else the file is."""
+    async with mounted() as m:
+        number = (await m.files.lookup(ROOT, b"a.txt")).number
+        await m.files.setattr(number, Change(mtime_ns=10**18))
+        match between:
+            case "a write":
+                opened = await m.files.open(number, os.O_WRONLY)
+                await m.files.write(opened.number, 0, b"b")
+                await m.files.release(opened.number)
+            case "a second":
+                mock_clock.jump(1.1)
+            case "others":
+                m.files.cache.doubt(m.files.inodes.get(number))
+        before = m.requests
+        await m.files.setattr(number, Change(permissions=0o444))
+        assert m.requests == before + requests
+        assert m.server.volume.find("a.txt").dos & FILE_ATTRIBUTE_READONLY
+        entry = await m.files.getattr(number)
+        assert entry.stat is not None
+        assert entry.stat.mode & 0o222 == 0

@@ -214,6 +214,20 @@ def test_create_write_close(wire: Wire) -> None:
     assert total(cost, asynchronous=("CLOSE",)) <= (2 if wire.unix else 3), cost  # smbd does not tell the file's id
 
 
+def test_cp_a_of_small_files(wire: Wire, tmp_path: Path) -> None:
+    """Create, write, times, mode, close. Without the UNIX extensions the mode is none, but smbd tells no id."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(100):
+        (source / f"f{number}").write_bytes(b"x" * 4096)
+        os.utime(source / f"f{number}", (10**9, 10**9))
+    os.listdir(wire.path)
+    cost = wire.cost(lambda: subprocess.run(["cp", "-a", str(source), str(wire.path / "copy")], check=True))
+    assert total(cost) <= 5.2 * 100, cost
+    times = {entry.stat().st_mtime for entry in os.scandir(wire.behind / "copy")}
+    assert times == {10**9}
+
+
 def test_sequential_read_and_write_use_large_requests(wire: Wire) -> None:
     size = 8 << 20
     content = pattern(size)  # memory that was never touched the kernel would pass on page by page
