@@ -254,7 +254,9 @@ class NameCalls(Vfs):
             attrs = await self.backend.stat(self.path(parent, name))
         await self._tell_links(parent, name, attrs)
         # When a new file was made the directory changed, too; of a file that was there nothing tells whether it did.
-        self.cache.added(parent, name, attrs, attrs.ctime_ns if new is not None else None, int(attrs.is_dir))
+        # A link of mfsymlinks was made before it was written.
+        when_ns = None if new is None or attrs.kind == stat.S_IFLNK else attrs.ctime_ns
+        self.cache.added(parent, name, attrs, when_ns, int(attrs.is_dir))
         inode = self.inodes.enter(parent, name, attrs)
         attrs.new = False
         inode.lookups += 1

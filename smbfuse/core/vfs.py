@@ -250,9 +250,12 @@ class Vfs:
         return file, attrs
 
     def _head(self, inode: Inode, read: bool, write: bool) -> int:
-        """How many bytes to ask for with an open: a small file's, if it is for reading and they may be kept."""
+        """How many bytes to ask for with an open: a small file's, if it is for reading and they may be kept.
+
+        Not if we have it open already: what is locked by another FID of ours this one is not to read.
+        """
         most = min(SMALL, self.backend.tree.sizes.read)
-        small = inode.attrs is not None and 0 < inode.attrs.size <= most
+        small = inode.attrs is not None and 0 < inode.attrs.size <= most and not self.opens.shares(inode)
         return most if small and read and not write and self.cache_mode != "none" else 0
 
     def read_with_open(self, inode: Inode, file: OpenFile, attrs: Attributes) -> None:

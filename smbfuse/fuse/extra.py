@@ -23,7 +23,7 @@ from pyfuse3 import FUSEError
 
 from smbfuse.fuse import native
 from smbfuse.fuse.guard import guarded
-from smbfuse.fuse.interrupts import Interrupts, Operation
+from smbfuse.fuse.interrupts import AT_ONCE, RELEASING, USUAL, Interrupts, Manner, Operation
 
 TO_EOF: Final = (1 << 63) - 1
 """`Lock.end` of a lock that reaches to the end of the file, wherever that will be."""
@@ -155,12 +155,16 @@ _MOST_BACKGROUND: Final = 0xFFFF
 """FUSE_INIT has 16 bits for it."""
 
 
-def _only_waits(name: str, numbers: tuple[int, ...]) -> bool:
-    """Whether a request may wait for another process, and loses nothing when it is repeated later."""
+def _manner(name: str, numbers: tuple[int, ...]) -> Manner:
+    """How a request ends. One that waits for another process loses nothing when it is repeated later."""
     if name == "setlk":
         _inode, _fh, _owner, kind, *_range_and_pid, sleep = numbers
-        return bool(sleep) and kind != fcntl.F_UNLCK
-    return name == "flock" and not numbers[-1] & (fcntl.LOCK_NB | fcntl.LOCK_UN)
+        waits, unlocks = bool(sleep), kind == fcntl.F_UNLCK
+    elif name == "flock":
+        waits, unlocks = not numbers[-1] & fcntl.LOCK_NB, bool(numbers[-1] & fcntl.LOCK_UN)
+    else:
+        return USUAL
+    return RELEASING if unlocks else AT_ONCE if waits else USUAL
 
 
 def prepare(wanted: Iterable[str], *, max_background: int = 0, congestion_threshold: int = 0) -> None:
@@ -210,7 +214,7 @@ class _Dispatcher:
 
     def take(self, name: str, token: int, numbers: tuple[int, ...]) -> None:
         """Called by the native module in the middle of pyfuse3's work: only a task may take its time."""
-        operation = self._interrupts.guard(at_once=_only_waits(name, numbers))
+        operation = self._interrupts.guard(_manner(name, numbers))
         self._nursery.start_soon(self._answer, name, token, numbers, operation, name=name)
 
     async def _answer(self, name: str, token: int, numbers: tuple[int, ...], operation: Operation) -> None:

@@ -14,7 +14,7 @@ import re
 import signal
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import trio
 
@@ -51,6 +51,20 @@ PATIENCE = 1.0
 """Seconds where no rule applies: a timer's tick, a stop, a signal that another thread has taken by now. They do not
 mean the operation, but the kernel will not tell of a second signal that does."""
 
+
+class Manner(NamedTuple):
+    """How an operation ends: by which rules, and after how many seconds where none applies."""
+
+    rules: tuple[Rule, ...]
+    patience: float
+
+
+USUAL = Manner(RULES, PATIENCE)
+AT_ONCE = Manner((), 0.0)
+"""For what only waits, and loses nothing by it."""
+RELEASING = Manner(RULES[:1], 10.0)
+"""For what no local file system lets a signal interrupt, and no program expects it to: an unlock."""
+
 CALLER_UNKNOWN = 0.0
 """Seconds for a caller that cannot be looked at: gone, hidden, or in another pid namespace."""
 
@@ -58,7 +72,7 @@ _MASKS = (b"SigPnd", b"ShdPnd", b"SigBlk", b"SigIgn", b"SigCgt")
 _MASK_LINE = re.compile(rb"^(%s):\s*([0-9a-f]{1,16})$" % b"|".join(_MASKS), re.MULTILINE)
 
 
-def grace(status: bytes) -> float:
+def grace(status: bytes, manner: Manner = USUAL) -> float:
     """Seconds that an operation may still take whose caller's /proc/PID/status (proc(5)) reads so; 0: end it now."""
     masks = {name: int(value, 16) for name, value in _MASK_LINE.findall(status)}
     if len(masks) < len(_MASKS):
@@ -66,16 +80,16 @@ def grace(status: bytes) -> float:
     arrived = (masks[b"SigPnd"] | masks[b"ShdPnd"]) & ~masks[b"SigBlk"] & ~masks[b"SigIgn"]
     caught = masks[b"SigCgt"]
     by_caught = {True: arrived & caught, False: arrived & ~caught}
-    return min((rule.grace for rule in RULES if by_caught[rule.caught] & rule.signals), default=PATIENCE)
+    return min((rule.grace for rule in manner.rules if by_caught[rule.caught] & rule.signals), default=manner.patience)
 
 
-def grace_of(pid: int) -> float:
+def grace_of(pid: int, manner: Manner = USUAL) -> float:
     """Seconds that an operation may still take for which the thread `pid` waits."""
     if not pid:
         return CALLER_UNKNOWN
     try:
         with open(f"/proc/{pid}/status", "rb") as status:
-            return grace(status.read())
+            return grace(status.read(), manner)
     except OSError:
         return CALLER_UNKNOWN
 
@@ -87,11 +101,11 @@ class Operation:
     the operation is made, so that it may be made here and entered in another task.
     """
 
-    __slots__ = ("_at_once", "_operations", "_pid", "_unique", "by_interrupt", "scope")
+    __slots__ = ("_manner", "_operations", "_pid", "_unique", "by_interrupt", "scope")
 
-    def __init__(self, operations: dict[int, Operation], at_once: bool) -> None:
+    def __init__(self, operations: dict[int, Operation], manner: Manner) -> None:
         self._operations = operations
-        self._at_once = at_once
+        self._manner = manner
         self._unique = native.current_unique()
         self._pid = native.current_pid()
         self.scope = trio.CancelScope()
@@ -119,7 +133,7 @@ class Operation:
 
     def interrupt(self) -> None:
         """Let the operation go on for as long as its caller's pending signals allow, and no longer."""
-        due = trio.current_time() + (0.0 if self._at_once else grace_of(self._pid))
+        due = trio.current_time() + (0.0 if self._manner is AT_ONCE else grace_of(self._pid, self._manner))
         if due < self.scope.deadline:
             self.scope.deadline = due
             self.by_interrupt = True
@@ -131,16 +145,14 @@ class Interrupts:
     def __init__(self) -> None:
         self._operations: dict[int, Operation] = {}
 
-    def guard(self, *, at_once: bool = False) -> Operation:
+    def guard(self, manner: Manner = USUAL) -> Operation:
         """Make the request under way interruptible while the block runs; to be called before a handler's first `await`.
-
-        `at_once` is for what only waits and loses nothing by it: there every signal ends the block without grace.
 
         with interrupts.guard() as operation:
             return await the_work()
         raise FUSEError(EINTR if operation.interrupted else ETIMEDOUT)
         """
-        return Operation(self._operations, at_once)
+        return Operation(self._operations, manner)
 
     def interrupt(self, unique: int) -> None:
         """Take the kernel's word that the caller of request `unique` wants to leave (see `native.mend`)."""

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from smbfuse.fuse import native
-from smbfuse.fuse.interrupts import CALLER_UNKNOWN, PATIENCE, Interrupts, grace, grace_of
+from smbfuse.fuse.interrupts import AT_ONCE as WAITING
+from smbfuse.fuse.interrupts import CALLER_UNKNOWN, PATIENCE, RELEASING, USUAL, Interrupts, Manner, grace, grace_of
 from tests.fuse.conftest import PATIENCE as GIVE_UP
 from tests.fuse.conftest import Mounter
 
@@ -67,6 +68,19 @@ def test_grace(text: bytes, expected: float) -> None:
     assert grace(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (status(ShdPnd=[KILL], SigCgt=[ALRM]), AT_ONCE),
+        (status(ShdPnd=[TERM]), AT_ONCE),
+        (status(ShdPnd=[TERM], SigCgt=[TERM]), RELEASING.patience),
+        (status(ShdPnd=[ALRM], SigCgt=[ALRM]), RELEASING.patience),
+    ],
+)
+def test_only_what_kills_ends_an_unlock_soon(text: bytes, expected: float) -> None:
+    assert grace(text, RELEASING) == expected
+
+
 @given(st.binary() | st.from_regex(rb"(SigPnd|ShdPnd|SigBlk|SigIgn|SigCgt):\s*[0-9a-f]*\n"))
 def test_any_text_has_a_grace(text: bytes) -> None:
     assert grace(text) == CALLER_UNKNOWN
@@ -87,7 +101,7 @@ class Requests:
         self._monkeypatch = monkeypatch
 
     def grace(self, seconds: float) -> None:
-        self._monkeypatch.setattr("smbfuse.fuse.interrupts.grace_of", lambda _pid: seconds)
+        self._monkeypatch.setattr("smbfuse.fuse.interrupts.grace_of", lambda _pid, _manner: seconds)
 
 
 @pytest.fixture
@@ -186,15 +200,15 @@ async def test_a_deadly_signal_shortens_the_grace_of_a_harmless_one(
     assert trio.current_time() == begun
 
 
-@pytest.mark.parametrize(("at_once", "lasts"), [(True, AT_ONCE), (False, PATIENCE)])
+@pytest.mark.parametrize(("manner", "lasts"), [(WAITING, AT_ONCE), (USUAL, PATIENCE), (RELEASING, PATIENCE)])
 async def test_what_only_waits_has_no_grace(
-    requests: Requests, autojump_clock: MockClock, at_once: bool, lasts: float
+    requests: Requests, autojump_clock: MockClock, manner: Manner, lasts: float
 ) -> None:
     interrupts = Interrupts()
     requests.unique = 2
     requests.grace(PATIENCE)
     begun = trio.current_time()
-    with interrupts.guard(at_once=at_once) as operation:
+    with interrupts.guard(manner) as operation:
         interrupts.interrupt(2)
         await trio.sleep_forever()
     assert operation.interrupted
@@ -204,7 +218,7 @@ async def test_what_only_waits_has_no_grace(
 async def test_an_interrupt_may_come_before_the_task_that_does_the_work(requests: Requests) -> None:
     interrupts = Interrupts()
     requests.unique = 2
-    operation = interrupts.guard(at_once=True)
+    operation = interrupts.guard(WAITING)
     interrupts.interrupt(2)
     with operation:
         await trio.sleep_forever()

@@ -25,6 +25,18 @@ def symbolic_links_say_where(place: Place) -> None:
 
 
 @check(SYMBOLIC, nounix=NONE)
+def a_symbolic_link_dates_its_directory_once(place: Place) -> None:
+    """What is told right after it was made is the server's time, not one that is put right later."""
+    directory = place.path / "directory"
+    directory.mkdir()
+    for number in range(5):
+        (directory / f"link{number}").symlink_to("target")
+        told, real = directory.stat(), (place.behind / "directory").stat()
+        assert abs(told.st_mtime_ns - real.st_mtime_ns) < 100
+        assert abs(told.st_ctime_ns - real.st_ctime_ns) < 100
+
+
+@check(SYMBOLIC, nounix=NONE)
 def symbolic_links_are_followed(place: Place) -> None:
     (place.path / "d").mkdir()
     (place.path / "d" / "f").write_bytes(b"content")
