@@ -375,11 +375,11 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         if handle.write:
             self.cache.changed(handle.inode)  # from here on it is not told by the FID any more how long the file is
         try:
-            with self.closing.of(handle.inode):
-                await self._close(handle)
-            if self.opens.of(handle.inode) is None:
-                await self.silly.closed(handle.inode)
-                self.writes.forget(handle.inode)
+            try:
+                with self.closing.of(handle.inode):
+                    await self._close(handle)
+            finally:
+                await self._closed(handle.inode)
         finally:
             if handle.write:
                 self.cache.changed(handle.inode)  # servers set the time of writing when a file is closed
@@ -396,8 +396,15 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
                 file = self.opens.release(handle.inode, handle.share)
                 if not self.opens.in_use(handle.inode):
                     self.ahead.forget(handle.inode)
-            if file is not None:
-                await file.close()
+                if file is not None:  # whatever has failed before: nobody else will close it
+                    await file.close()
+
+    async def _closed(self, inode: Inode) -> None:
+        """With the last FID of a file its hidden names go, too."""
+        if self.opens.of(inode) is None:
+            self.writes.forget(inode)
+            if self.silly.names_of(inode):
+                await self.change(partial(self.silly.closed, inode))
 
     async def _set_date(self, handle: FileHandle, dating: ExitStack) -> None:
         """With a FID's last handle the time of our last write is set for good, if the server would tell another.

@@ -96,7 +96,7 @@ class NameCalls(Vfs):
             else:
                 done = False
             if not done:
-                await self.silly.take_away(inode, parent, path, self._share_of(inode))
+                await self._take_away(inode, parent, path)
             self._gone(parent, name)
 
         await self._change_names(parent, work, goes=name)
@@ -178,10 +178,19 @@ class NameCalls(Vfs):
         await self.closing.ended(target)
         if self.opens.of(target) is None and await _unless_in_use(move(True)):
             return
-        await self.silly.take_away(target, parent, new, self._share_of(target), lambda: move(False))
+        await self._take_away(target, parent, new, lambda: move(False))
 
-    def _share_of(self, inode: Inode | None) -> Callable[[], SharedOpen | None]:
-        return lambda: None if inode is None else self.opens.of(inode)
+    async def _take_away(
+        self, inode: Inode | None, parent: Inode, path: ServerPath, then: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Hide a file that is in use; see Silly. Its FID may have become idle before it was hidden: that ends here."""
+
+        def share() -> SharedOpen | None:
+            return None if inode is None else self.opens.of(inode)
+
+        await self.silly.take_away(inode, parent, path, share, then)
+        if inode is not None and await self.opens.drop_idle(inode):
+            await self.silly.closed(inode)
 
     async def _replace_directory(
         self, moving: Inode | None, new: ServerPath, move: Callable[[], Awaitable[None]]

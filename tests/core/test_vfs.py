@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 import trio
 import trio.testing
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse.client.tree import Tree, connect_tree
 from smbfuse.core.backend import Change
@@ -31,6 +31,8 @@ from smbfuse.wire.const import (
     SMB_COM_RENAME,
     SMB_COM_TRANSACTION2,
     SMB_UNIQUE_FILE_NAME,
+    TRANS2_SET_FILE_INFORMATION,
+    TRANS2_SET_PATH_INFORMATION,
 )
 from tests.client.support import assert_idle, logged_on
 from tests.fakes.offer import Offer
@@ -438,3 +440,49 @@ async def test_what_a_change_of_ours_has_left_is_known_to_the_next(
         entry = await m.files.getattr(number)
         assert entry.stat is not None
         assert entry.stat.mode & 0o222 == 0
+
+
+def names_left(m: Mounted) -> list[str]:
+    """What of ours is on the server still."""
+    return [name for name in m.server.volume.find("").children or {} if "smbfuse" in name.lower()]
+
+
+async def test_a_file_without_a_name_goes_with_its_last_close_whatever_fails() -> None:
+    """What a close sets before it may be refused. The FID is closed all the same."""
+    async with mounted(oplocks=True) as m:
+        number = (await m.files.lookup(ROOT, b"a.txt")).number
+        opened = await m.files.open(number, os.O_RDWR)
+        await m.files.write(opened.number, 0, b"b")
+        await m.files.getattr(number)  # the time that it tells is to stay
+        await m.files.unlink(ROOT, b"a.txt")
+        assert len(names_left(m)) == 1
+        m.server.script.on(
+            refused(STATUS_ACCESS_DENIED), command=SMB_COM_TRANSACTION2, subcommand=TRANS2_SET_FILE_INFORMATION
+        )
+        with pytest.raises(OSError, match="Permission denied"):
+            await m.files.release(opened.number)
+        await wait_all_tasks_blocked()
+        assert m.tree.opens == {}
+        assert names_left(m) == []
+
+
+async def test_a_file_that_is_closed_before_its_name_is_taken_away_is_not_left_behind() -> None:
+    """Its FID is idle then, which nobody closes for some seconds; with another name the server deletes nothing."""
+    async with mounted(oplocks=True) as m:
+        handles = []
+        for name in (b"a.txt", b"b.txt"):
+            number = (await m.files.lookup(ROOT, name)).number
+            handles.append((await m.files.open(number, os.O_RDONLY)).number)
+        answer = trio.Event()
+        m.server.script.once(held(answer), command=SMB_COM_TRANSACTION2, subcommand=TRANS2_SET_PATH_INFORMATION)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(m.files.unlink, ROOT, b"a.txt")
+            await wait_all_tasks_blocked()
+            nursery.start_soon(m.files.unlink, ROOT, b"b.txt")  # it waits for the other's end
+            await wait_all_tasks_blocked()
+            await m.files.release(handles[1])
+            answer.set()
+        await wait_all_tasks_blocked()
+        assert len(names_left(m)) == 1
+        await m.files.release(handles[0])
+        assert names_left(m) == []
