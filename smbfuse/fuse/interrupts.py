@@ -62,6 +62,8 @@ class Manner(NamedTuple):
 USUAL = Manner(RULES, PATIENCE)
 AT_ONCE = Manner((), 0.0)
 """For what only waits, and loses nothing by it."""
+CHANGING = Manner(RULES, 10.0)
+"""For changes of names and attributes: they are done all the same, and who is told EINTR takes them for not done."""
 RELEASING = Manner(RULES[:1], 10.0)
 """For what no local file system lets a signal interrupt, and no program expects it to: an unlock."""
 

@@ -17,7 +17,17 @@ from trio.testing import MockClock
 
 from smbfuse.fuse import native
 from smbfuse.fuse.interrupts import AT_ONCE as WAITING
-from smbfuse.fuse.interrupts import CALLER_UNKNOWN, PATIENCE, RELEASING, USUAL, Interrupts, Manner, grace, grace_of
+from smbfuse.fuse.interrupts import (
+    CALLER_UNKNOWN,
+    CHANGING,
+    PATIENCE,
+    RELEASING,
+    USUAL,
+    Interrupts,
+    Manner,
+    grace,
+    grace_of,
+)
 from tests.fuse.conftest import PATIENCE as GIVE_UP
 from tests.fuse.conftest import Mounter
 
@@ -79,6 +89,12 @@ def test_grace(text: bytes, expected: float) -> None:
 )
 def test_only_what_kills_ends_an_unlock_soon(text: bytes, expected: float) -> None:
     assert grace(text, RELEASING) == expected
+
+
+def test_a_tick_of_a_timer_ends_no_change_soon() -> None:
+    assert grace(status(ShdPnd=[ALRM], SigCgt=[ALRM]), CHANGING) == CHANGING.patience > PATIENCE
+    assert grace(status(ShdPnd=[INT], SigCgt=[INT]), CHANGING) == SOON
+    assert grace(status(ShdPnd=[ALRM]), CHANGING) == AT_ONCE
 
 
 @given(st.binary() | st.from_regex(rb"(SigPnd|ShdPnd|SigBlk|SigIgn|SigCgt):\s*[0-9a-f]*\n"))
