@@ -96,7 +96,8 @@ class NameCalls(Vfs):
             else:
                 done = False
             if not done:
-                await self._take_away(inode, parent, path)
+                await self.silly.take_away(inode, parent, path, self._share_of(inode))
+                await self._end_idle(inode)
             self._gone(parent, name)
 
         await self._change_names(parent, work, goes=name)
@@ -144,6 +145,7 @@ class NameCalls(Vfs):
                     await self._replace_directory(moving, new_path, partial(move, False))
                 else:
                     await self._replace_file(move, new_path, new_parent, target)
+            await self._end_idle(target)
             for inode in (moving, target):
                 if inode is not None:
                     self.cache.changed(inode)  # link counts and change times
@@ -178,18 +180,17 @@ class NameCalls(Vfs):
         await self.closing.ended(target)
         if self.opens.of(target) is None and await _unless_in_use(move(True)):
             return
-        await self._take_away(target, parent, new, lambda: move(False))
+        await self.silly.take_away(target, parent, new, self._share_of(target), lambda: move(False))
 
-    async def _take_away(
-        self, inode: Inode | None, parent: Inode, path: ServerPath, then: Callable[[], Awaitable[None]] | None = None
-    ) -> None:
-        """Hide a file that is in use; see Silly. Its FID may have become idle before it was hidden: that ends here."""
+    def _share_of(self, inode: Inode | None) -> Callable[[], SharedOpen | None]:
+        return lambda: None if inode is None else self.opens.of(inode)
 
-        def share() -> SharedOpen | None:
-            return None if inode is None else self.opens.of(inode)
+    async def _end_idle(self, inode: Inode | None) -> None:
+        """The FID of a file that was hidden may have become idle before that, and nobody else would end it.
 
-        await self.silly.take_away(inode, parent, path, share, then)
-        if inode is not None and await self.opens.drop_idle(inode):
+        Not while a name is being replaced: an open of the file waits for that, and this would wait for the open.
+        """
+        if inode is not None and self.silly.names_of(inode) and await self.opens.drop_idle(inode):
             await self.silly.closed(inode)
 
     async def _replace_directory(
