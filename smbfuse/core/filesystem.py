@@ -93,7 +93,7 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
     async def open(self, number: int, flags: int) -> Opened:
         """Open a file that is there. O_TRUNC may come with it."""
         inode = self.inodes.get(number)
-        await self.old_names.check(inode)
+        await self.check_name(inode)
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
             self.check_writable(inode)
         if flags & os.O_TRUNC:

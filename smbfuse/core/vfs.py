@@ -279,6 +279,14 @@ class Vfs:
             self._disbelieve(inode)
             raise OSError(errno.ESTALE, "the name is gone") from exc
 
+    async def check_name(self, inode: Inode) -> None:
+        """OSError(ESTALE) if the kernel may mean another file. It looks again, but once: the server is asked then."""
+        try:
+            await self.old_names.check(inode)
+        except OSError:
+            self._disbelieve(inode)
+            raise
+
     def _another(self, inode: Inode) -> OSError:
         """For raising where others have put another file under its name."""
         self._disbelieve(inode)
@@ -440,7 +448,7 @@ class Vfs:
         inode = self.inodes.get(number)
         self.check_writable(inode)
         if change.size is not None and not self.opens.in_use(inode):
-            await self.old_names.check(inode)
+            await self.check_name(inode)
         before, until = self._known(inode)
         if before is None and change.permissions is not None:
             before, until = await self._refresh(inode), inode.attrs_until
