@@ -547,8 +547,10 @@ def _number(level: type[WireStruct]) -> int:
 
 
 def _is_open(response: Response) -> bool:
-    """Whether an open was done: the status is that of the whole chain, whose last request may have failed."""
-    return not is_error(response.status) or not isinstance(response.members[0][1], RawBody)
+    """Whether an open was done: in a chain the status is the last request's, and the open is answered all the same."""
+    if not is_error(response.status):
+        return True
+    return len(response.members) > 1 and not isinstance(response.members[0][1], RawBody)
 
 
 def _create_answer(response: Response) -> NtCreateAndXResponse | NtCreateAndXExtendedResponse:

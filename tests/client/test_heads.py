@@ -10,12 +10,14 @@ from smbfuse import ntstatus as nt
 from smbfuse.client.openfile import OpenFile
 from smbfuse.client.tree import ServerPath, Tree
 from smbfuse.errors import RequestTimeout, StatusError
+from smbfuse.wire.codec import AndXBody
 from smbfuse.wire.const import (
     FILE_OPEN,
     FILE_READ_DATA,
     OPLOCK_BATCH,
     SMB_COM_CLOSE,
     SMB_COM_NT_CREATE_ANDX,
+    SMB_COM_READ_ANDX,
 )
 from smbfuse.wire.frame import RawBody
 from tests.client.support import assert_idle, tree_of
@@ -60,15 +62,10 @@ async def nameless(exchange: Exchange) -> None:
 
 async def read_refused(exchange: Exchange) -> None:
     """As Windows when another client has locked the start of the file."""
-    reply = exchange.perform()
-    await exchange.answer(Reply([*reply.bodies[:1], RawBody()], nt.STATUS_FILE_LOCK_CONFLICT))
-
-
-async def chain_refused(exchange: Exchange) -> None:
-    if len(exchange.message.members) > 1:
-        await exchange.answer(Reply([RawBody()], nt.STATUS_NOT_SUPPORTED))
-    else:
-        await exchange.answer()
+    opened = exchange.perform().bodies[0]
+    assert isinstance(opened, AndXBody)
+    opened.andx_command = SMB_COM_READ_ANDX
+    await exchange.answer(Reply([opened, RawBody()], nt.STATUS_FILE_LOCK_CONFLICT))
 
 
 @pytest.fixture
@@ -87,7 +84,7 @@ async def test_one_request(server: FakeServer, nursery: trio.Nursery) -> None:
 
 @pytest.mark.parametrize(
     ("action", "first", "second"),
-    [(without_read, 1, 1), (read_refused, 1, 1), (chain_refused, 2, 1), (nameless, 2, 1)],
+    [(without_read, 1, 1), (read_refused, 1, 1), (script.refused(nt.STATUS_NOT_SUPPORTED), 2, 1), (nameless, 2, 1)],
 )
 async def test_whatever_becomes_of_the_read_the_file_is_open(
     server: FakeServer, nursery: trio.Nursery, action: Action, first: int, second: int
@@ -112,6 +109,19 @@ async def test_what_fails_without_the_read_too_is_an_error(server: FakeServer, n
     requests, file = await cost(tree)
     assert requests == 1
     assert file.head is not None, "that was not for the chain"
+
+
+async def test_a_refusal_with_the_words_of_an_answer_opens_nothing(server: FakeServer, nursery: trio.Nursery) -> None:
+    """Only behind an open that was done is there a second answer."""
+
+    async def wordy(exchange: Exchange) -> None:
+        await exchange.answer(Reply(exchange.perform().bodies[:1], nt.STATUS_ACCESS_DENIED))
+
+    tree = await tree_of(server, nursery)
+    server.script.once(wordy, command=SMB_COM_NT_CREATE_ANDX)
+    with pytest.raises(StatusError):
+        await with_head(tree)
+    assert tree.opens == {}
 
 
 async def test_a_chain_that_is_answered_after_all_leaves_nothing_open(
@@ -158,8 +168,10 @@ async def test_who_leaves_gets_no_file(server: FakeServer, nursery: trio.Nursery
         await read_refused(exchange)
 
     server.script.once(refused_late, command=SMB_COM_NT_CREATE_ANDX)
-    with trio.move_on_after(0.01):
-        await with_head(tree)
+    async with trio.open_nursery() as callers:
+        callers.start_soon(with_head, tree)
+        await wait_all_tasks_blocked()
+        callers.cancel_scope.cancel()
     late.set()
     await wait_all_tasks_blocked()
     assert tree.opens == {}
