@@ -238,7 +238,7 @@ class Vfs:
         oplock = self.oplock_for(inode)
         async with self._reached(inode) as path:
             version = inode.version
-            file, attrs = await self.backend.open(path, read, write, oplock, self._head(inode, read, write))
+            file, attrs = await self.backend.open(path, read, write, oplock, self._head_size(inode, read, write))
         with file.kept():
             if self.inodes.is_another(inode, attrs) and not await self.is_there(inode):
                 raise self._another(inode)
@@ -249,14 +249,16 @@ class Vfs:
                 await self.kernel.forget_attributes(inode.number)
         return file, attrs
 
-    def _head(self, inode: Inode, read: bool, write: bool) -> int:
+    def _head_size(self, inode: Inode, read: bool, write: bool) -> int:
         """How many bytes to ask for with an open: a small file's, if it is for reading and they may be kept.
 
-        Not if we have it open already: what is locked by another FID of ours this one is not to read.
+        No more than it has, since others may have locked what is behind; and none if we have it open already, and may
+        have locked it ourselves.
         """
-        most = min(SMALL, self.backend.tree.sizes.read)
-        small = inode.attrs is not None and 0 < inode.attrs.size <= most and not self.opens.shares(inode)
-        return most if small and read and not write and self.cache_mode != "none" else 0
+        if not read or write or self.cache_mode == "none" or inode.attrs is None or self.opens.shares(inode):
+            return 0
+        size = inode.attrs.size
+        return size if size <= min(SMALL, self.backend.tree.sizes.read) else 0
 
     def read_with_open(self, inode: Inode, file: OpenFile, attrs: Attributes) -> None:
         """Keep the head that came with an open. Nobody reads without `filesystem.py`."""
