@@ -54,10 +54,12 @@ class OldNames:
 
     async def _end(self, believed: ExitStack, inode: Inode, parent: int, name: str) -> None:
         with believed:
-            await self._forget(inode, (parent, to_kernel(name)))
-            now = self._clock()
-            self._forgotten = {other: until for other, until in self._forgotten.items() if until > now}
-            self._forgotten[inode] = now + DOUBT
+            try:
+                await self._forget(inode, (parent, to_kernel(name)))
+            finally:
+                now = self._clock()
+                self._forgotten = {other: until for other, until in self._forgotten.items() if until > now}
+                self._forgotten[inode] = now + DOUBT
 
     def looked_up(self, inode: Inode) -> None:
         """The kernel is told of the file by a name of now."""
