@@ -41,8 +41,9 @@ class Rule:
     grace: float
 
 
+KILLED = Rule(caught=False, signals=_ALL & ~_HARMLESS_BY_DEFAULT & ~_STOP_BY_DEFAULT, grace=0.0)
 RULES = (
-    Rule(caught=False, signals=_ALL & ~_HARMLESS_BY_DEFAULT & ~_STOP_BY_DEFAULT, grace=0.0),  # they kill
+    KILLED,
     Rule(caught=True, signals=_ASK_TO_END, grace=0.05),  # a healthy server answers before that
 )
 """Of the rules that apply the shortest grace wins."""
@@ -53,7 +54,7 @@ mean the operation, but the kernel will not tell of a second signal that does.""
 
 
 class Manner(NamedTuple):
-    """How an operation ends: by which rules, and after how many seconds where none applies."""
+    """How signals end an operation: by which rules, and after how many seconds where none applies."""
 
     rules: tuple[Rule, ...]
     patience: float
@@ -64,7 +65,7 @@ AT_ONCE = Manner((), 0.0)
 """For what only waits, and loses nothing by it."""
 CHANGING = Manner(RULES, 10.0)
 """For changes of names and attributes: they are done all the same, and who is told EINTR takes them for not done."""
-RELEASING = Manner(RULES[:1], 10.0)
+RELEASING = Manner((KILLED,), 10.0)
 """For what no local file system lets a signal interrupt, and no program expects it to: an unlock."""
 
 CALLER_UNKNOWN = 0.0

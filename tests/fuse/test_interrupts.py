@@ -216,7 +216,7 @@ async def test_a_deadly_signal_shortens_the_grace_of_a_harmless_one(
     assert trio.current_time() == begun
 
 
-@pytest.mark.parametrize(("manner", "lasts"), [(WAITING, AT_ONCE), (USUAL, PATIENCE), (RELEASING, PATIENCE)])
+@pytest.mark.parametrize(("manner", "lasts"), [(WAITING, AT_ONCE), (USUAL, PATIENCE)])
 async def test_what_only_waits_has_no_grace(
     requests: Requests, autojump_clock: MockClock, manner: Manner, lasts: float
 ) -> None:
