@@ -25,8 +25,9 @@ from tests.samba.smbd import Share, Smbd
 
 PASSWORD = "correct horse 1"
 TESTER = Credentials(username="tester", password=Secret(PASSWORD))
-HEAD = 15 * 4096
 ANONYMOUS = Credentials(anonymous=True)
+HEAD = 15 * 4096
+"""Bytes to be read with an open."""
 
 MakeSmbd = Callable[..., Smbd]
 
