@@ -39,6 +39,7 @@ from smbfuse.core.silly import Silly
 from smbfuse.core.underway import UnderWay
 from smbfuse.core.writetimes import WriteTimes
 from smbfuse.errors import MountError, SmbfuseError, StatusError
+from smbfuse.ntstatus import STATUS_DELETE_PENDING
 from smbfuse.wire.const import OPLOCK_BATCH, OPLOCK_NONE
 
 if TYPE_CHECKING:
@@ -276,7 +277,7 @@ class Vfs:
         try:
             yield self.path(inode)
         except StatusError as exc:
-            if exc.status not in NOT_THERE:
+            if exc.status not in NOT_THERE and exc.status != STATUS_DELETE_PENDING:
                 raise
             self._disbelieve(inode)
             raise OSError(errno.ESTALE, "the name is gone") from exc

@@ -486,3 +486,28 @@ async def test_a_file_that_is_closed_before_its_name_is_taken_away_is_not_left_b
         assert len(names_left(m)) == 1
         await m.files.release(handles[0])
         assert names_left(m) == []
+
+
+async def test_an_open_and_a_rename_over_its_file_do_not_wait_for_each_other(autojump_clock: MockClock) -> None:
+    """The open has the file's FIDs for itself, and waits for the end of the rename, which hides the file."""
+    async with mounted(oplocks=True) as m:
+        number = (await m.files.lookup(ROOT, b"b.txt")).number
+        await m.files.lookup(ROOT, b"a.txt")
+        first = await m.files.open(number, os.O_RDONLY)
+        answer = trio.Event()
+        m.server.script.once(held(answer))
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(m.files.rename, ROOT, b"a.txt", ROOT, b"b.txt", 0)
+                await wait_all_tasks_blocked()
+
+                async def opening() -> None:
+                    with pytest.raises(OSError, match="name is gone") as raised:
+                        await m.files.open(number, os.O_RDWR)
+                    assert raised.value.errno == errno.ESTALE, "the kernel looks again, and finds the new file"
+
+                nursery.start_soon(opening)
+                await wait_all_tasks_blocked()
+                answer.set()
+        await m.files.release(first.number)
+        assert names_left(m) == []
