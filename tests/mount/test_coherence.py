@@ -216,6 +216,14 @@ def test_what_another_deleted_is_made_anew(
     assert os.listdir(a) == ["f"]
 
 
+def await_notices(here: Path, there: Path, name: str) -> None:
+    """Return when the server has told the other machine of all that was done here: it tells in order."""
+    assert not (there / name).exists()  # from here on only the server's word shows it
+    (here / name).mkdir()
+    soon((there / name).exists, "the other machine is told")
+    (here / name).rmdir()
+
+
 @pytest.mark.parametrize("actimeo", [0, 30], ids=["asked", "told"])
 def test_random_changes(
     make_smbd: Callable[..., Smbd],
@@ -226,10 +234,14 @@ def test_random_changes(
 ) -> None:
     """Each side does something in turn, and what the other sees is what a plain model says: data always at once.
 
-    Names and sizes likewise if they are asked for each time; else names as soon as the server has told of them.
+    Names and sizes likewise if they are asked for each time; else names, and which files they stand for, as soon as the
+    server has told of them: each turn waits for that.
     """
     server = make_smbd([Share(name="share", path=share)], options={"kernel oplocks": "no"})
-    sides = [mount(server, "share", actimeo=actimeo, **options).path for _ in range(2)]
+    share = share / "files"
+    share.mkdir()
+    (share.parent / "marks").mkdir()
+    sides = [mount(server, "share", actimeo=actimeo, **options).path / "files" for _ in range(2)]
     model: dict[str, bytes] = {}
     seed = random.randrange(1 << 32)
     print("seed", seed)
@@ -245,8 +257,6 @@ def test_random_changes(
     for turn in range(ROUNDS):
         side, name = dice.randrange(2), f"f{dice.randrange(4)}"
         path = sides[side] / name
-        if actimeo:
-            soon(lambda side=side: names(sides[side]) == sorted(model), f"the names before turn {turn}")  # type: ignore[misc]
         match dice.randrange(8):
             case 0 | 1:
                 model[name] = dice.randbytes(dice.choice([0, 10, 5000, 200_000]))
@@ -278,6 +288,7 @@ def test_random_changes(
                 close(name)
         watcher = sides[dice.randrange(2)]
         if actimeo:
+            await_notices(sides[side].parent / "marks", sides[1 - side].parent / "marks", f"mark{turn}")
             soon(lambda watcher=watcher: names(watcher) == sorted(model), f"the names of turn {turn}")  # type: ignore[misc]
         assert names(watcher) == sorted(model), f"turn {turn}"
         if model:
