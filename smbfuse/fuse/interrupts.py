@@ -3,7 +3,7 @@
 The kernel sends one FUSE_INTERRUPT for a request when the first signal of any kind reaches the thread that waits for
 it, and nothing more for later ones. Ending every such operation would surprise programs: EINTR from stat(2) because a
 profiler's timer ticked. Ending none would leave programs that cannot be killed. So the state of the caller decides:
-its pending signals stay pending until the operation returns, and /proc shows them.
+its pending signals stay pending until the operation returns, and /proc shows them. It is looked at until then.
 
 What may live here: the table of operations under way and the policy. No pyfuse3, no answers to the kernel.
 """
@@ -13,8 +13,9 @@ from __future__ import annotations
 import re
 import signal
 from dataclasses import dataclass
+from math import inf
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Final, Self, TypeAlias
 
 import trio
 
@@ -42,52 +43,47 @@ class Rule:
 
 
 KILLED = Rule(caught=False, signals=_ALL & ~_HARMLESS_BY_DEFAULT & ~_STOP_BY_DEFAULT, grace=0.0)
-RULES = (
-    KILLED,
-    Rule(caught=True, signals=_ASK_TO_END, grace=0.05),  # a healthy server answers before that
-)
-"""Of the rules that apply the shortest grace wins."""
+ASKED = Rule(caught=True, signals=_ASK_TO_END, grace=0.05)  # a healthy server answers before that
+TIMED = Rule(caught=True, signals=_mask(signal.SIGALRM), grace=20.0)
+"""For programs that set themselves an alarm so as not to wait for ever. Others have it tick ten times a second."""
 
-PATIENCE = 1.0
-"""Seconds where no rule applies: a timer's tick, a stop, a signal that another thread has taken by now. They do not
-mean the operation, but the kernel will not tell of a second signal that does."""
+Manner: TypeAlias = tuple[Rule, ...]
+"""By which rules signals end an operation; the shortest grace wins. Without any: the first signal of any kind does."""
 
-
-class Manner(NamedTuple):
-    """How signals end an operation: by which rules, and after how many seconds where none applies."""
-
-    rules: tuple[Rule, ...]
-    patience: float
-
-
-USUAL = Manner(RULES, PATIENCE)
-AT_ONCE = Manner((), 0.0)
+USUAL: Final[Manner] = (KILLED, ASKED, TIMED)
+AT_ONCE: Final[Manner] = ()
 """For what only waits, and loses nothing by it."""
-CHANGING = Manner(RULES, 10.0)
-"""For changes of names and attributes: they are done all the same, and who is told EINTR takes them for not done."""
-RELEASING = Manner((KILLED,), 10.0)
+RELEASING: Final[Manner] = (KILLED,)
 """For what no local file system lets a signal interrupt, and no program expects it to: an unlock."""
 
-CALLER_UNKNOWN = 0.0
+CALLER_UNKNOWN: Final = 0.0
 """Seconds for a caller that cannot be looked at: gone, hidden, or in another pid namespace."""
+LOOK_AGAIN: Final = 0.25
+"""Seconds after which a caller whose first signal ended nothing is looked at again. The kernel tells of no second one,
+and that may be the one that kills it."""
 
 _MASKS = (b"SigPnd", b"ShdPnd", b"SigBlk", b"SigIgn", b"SigCgt")
 _MASK_LINE = re.compile(rb"^(%s):\s*([0-9a-f]{1,16})$" % b"|".join(_MASKS), re.MULTILINE)
 
 
 def grace(status: bytes, manner: Manner = USUAL) -> float:
-    """Seconds that an operation may still take whose caller's /proc/PID/status (proc(5)) reads so; 0: end it now."""
+    """Seconds that an operation may still take whose caller's /proc/PID/status (proc(5)) reads so; 0: end it now.
+
+    Infinite if no rule applies: a timer's tick, a stop, a signal that another thread has taken by now.
+    """
     masks = {name: int(value, 16) for name, value in _MASK_LINE.findall(status)}
     if len(masks) < len(_MASKS):
         return CALLER_UNKNOWN
     arrived = (masks[b"SigPnd"] | masks[b"ShdPnd"]) & ~masks[b"SigBlk"] & ~masks[b"SigIgn"]
     caught = masks[b"SigCgt"]
     by_caught = {True: arrived & caught, False: arrived & ~caught}
-    return min((rule.grace for rule in manner.rules if by_caught[rule.caught] & rule.signals), default=manner.patience)
+    return min((rule.grace for rule in manner if by_caught[rule.caught] & rule.signals), default=inf)
 
 
 def grace_of(pid: int, manner: Manner = USUAL) -> float:
     """Seconds that an operation may still take for which the thread `pid` waits."""
+    if not manner:
+        return 0.0
     if not pid:
         return CALLER_UNKNOWN
     try:
@@ -119,6 +115,11 @@ class Operation:
         operations.setdefault(self._unique, self)
 
     @property
+    def under_way(self) -> bool:
+        """Whether the block has not ended, as far as the table knows."""
+        return self._operations.get(self._unique) is self
+
+    @property
     def interrupted(self) -> bool:
         """Whether an interrupt ended the block, and not the block itself, its own deadline or somebody around it."""
         return self.by_interrupt and self.scope.cancelled_caught
@@ -130,13 +131,13 @@ class Operation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        if self._operations.get(self._unique) is self:
+        if self.under_way:
             del self._operations[self._unique]
         return self.scope.__exit__(kind, error, trace)
 
     def interrupt(self) -> None:
         """Let the operation go on for as long as its caller's pending signals allow, and no longer."""
-        due = trio.current_time() + (0.0 if self._manner is AT_ONCE else grace_of(self._pid, self._manner))
+        due = trio.current_time() + grace_of(self._pid, self._manner)
         if due < self.scope.deadline:
             self.scope.deadline = due
             self.by_interrupt = True
@@ -147,6 +148,9 @@ class Interrupts:
 
     def __init__(self) -> None:
         self._operations: dict[int, Operation] = {}
+        self._interrupted: list[Operation] = []
+        self._some = trio.Event()
+        """Set while anything is in there."""
 
     def guard(self, manner: Manner = USUAL) -> Operation:
         """Make the request under way interruptible while the block runs; to be called before a handler's first `await`.
@@ -162,3 +166,16 @@ class Interrupts:
         operation = self._operations.get(unique)
         if operation is not None:  # else it was answered in the meantime
             operation.interrupt()
+            self._interrupted.append(operation)
+            self._some.set()
+
+    async def watch(self) -> None:
+        """Look at the callers of interrupted operations until these end. Never returns."""
+        while True:
+            await self._some.wait()
+            await trio.sleep(LOOK_AGAIN)
+            self._interrupted = [operation for operation in self._interrupted if operation.under_way]
+            for operation in self._interrupted:
+                operation.interrupt()
+            if not self._interrupted:
+                self._some = trio.Event()

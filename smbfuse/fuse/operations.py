@@ -19,7 +19,6 @@ from smbfuse.core.attrs import Owner
 from smbfuse.core.backend import Change
 from smbfuse.fuse import native
 from smbfuse.fuse.guard import guarded
-from smbfuse.fuse.interrupts import CHANGING, USUAL
 
 if TYPE_CHECKING:
     from smbfuse.core.filesystem import FileSystem, Opened
@@ -34,20 +33,14 @@ BLOCK_SIZE: Final = 1 << 20
 NAME_MAX: Final = 255
 
 
-_CHANGES: Final = frozenset(
-    {"create", "link", "mkdir", "mknod", "removexattr", "rename", "rmdir", "setattr", "setxattr", "symlink", "unlink"}
-)
-
-
 def handler(
     method: Callable[Concatenate[Operations, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[Operations, P], Coroutine[Any, Any, T]]:
     """The guard around a request of pyfuse3's."""
-    manner = CHANGING if method.__name__ in _CHANGES else USUAL
 
     @functools.wraps(method)
     async def wrapped(self: Operations, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await guarded(method.__name__, self.interrupts.guard(manner), method(self, *args, **kwargs))
+        return await guarded(method.__name__, self.interrupts.guard(), method(self, *args, **kwargs))
 
     return wrapped
 

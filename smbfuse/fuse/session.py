@@ -125,6 +125,7 @@ async def _served(
     """Answer the kernel until the end; returns what prevented that."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_end_on_signals, signals, nursery.cancel_scope)
+        nursery.start_soon(operations.interrupts.watch)
         await nursery.start(partial(extra.serve, PassedOperations(operations.files), operations.interrupts))
         nursery.start_soon(_answer_kernel, nursery.cancel_scope)
         with trio.move_on_after(START_TIMEOUT) as patience:

@@ -238,6 +238,7 @@ async def main(*arguments: str) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(answer_line, stream, further)
             nursery.start_soon(send_lines, stream, lines)
+            nursery.start_soon(interrupts.watch)
             if mode in FAULTS:
                 native.set_request_callback(FAULTS[mode])
             else:

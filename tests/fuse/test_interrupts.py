@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -19,12 +20,11 @@ from smbfuse.fuse import native
 from smbfuse.fuse.interrupts import AT_ONCE as WAITING
 from smbfuse.fuse.interrupts import (
     CALLER_UNKNOWN,
-    CHANGING,
-    PATIENCE,
+    LOOK_AGAIN,
     RELEASING,
+    TIMED,
     USUAL,
     Interrupts,
-    Manner,
     grace,
     grace_of,
 )
@@ -33,6 +33,7 @@ from tests.fuse.conftest import Mounter
 
 AT_ONCE = 0.0
 SOON = 0.05
+NEVER = inf
 
 
 def status(**masks: list[int]) -> bytes:
@@ -62,14 +63,15 @@ CHLD, URG, STOP, TSTP = signal.SIGCHLD, signal.SIGURG, signal.SIGSTOP, signal.SI
         (status(SigPnd=[TERM], SigCgt=[INT, TERM]), SOON),
         (status(ShdPnd=[INT, ALRM], SigCgt=[INT, ALRM]), SOON),
         (status(ShdPnd=[INT, TERM], SigCgt=[INT]), AT_ONCE),
-        (status(ShdPnd=[ALRM], SigCgt=[ALRM]), PATIENCE),
-        (status(SigPnd=[URG], SigCgt=[URG]), PATIENCE),
-        (status(ShdPnd=[CHLD]), PATIENCE),
-        (status(ShdPnd=[TERM, URG], SigBlk=[TERM], SigCgt=[URG]), PATIENCE),
-        (status(ShdPnd=[INT], SigIgn=[INT]), PATIENCE),
-        (status(ShdPnd=[STOP]), PATIENCE),
-        (status(ShdPnd=[TSTP]), PATIENCE),
-        (status(), PATIENCE),
+        (status(ShdPnd=[ALRM], SigCgt=[ALRM]), TIMED.grace),
+        (status(SigPnd=[URG], SigCgt=[URG]), NEVER),
+        (status(SigPnd=[signal.SIGPROF], SigCgt=[signal.SIGPROF]), NEVER),
+        (status(ShdPnd=[CHLD]), NEVER),
+        (status(ShdPnd=[TERM, URG], SigBlk=[TERM], SigCgt=[URG]), NEVER),
+        (status(ShdPnd=[INT], SigIgn=[INT]), NEVER),
+        (status(ShdPnd=[STOP]), NEVER),
+        (status(ShdPnd=[TSTP]), NEVER),
+        (status(), NEVER),
         (b"", CALLER_UNKNOWN),
         (b"SigPnd:\t0000000000000000\n", CALLER_UNKNOWN),
     ],
@@ -83,18 +85,12 @@ def test_grace(text: bytes, expected: float) -> None:
     [
         (status(ShdPnd=[KILL], SigCgt=[ALRM]), AT_ONCE),
         (status(ShdPnd=[TERM]), AT_ONCE),
-        (status(ShdPnd=[TERM], SigCgt=[TERM]), RELEASING.patience),
-        (status(ShdPnd=[ALRM], SigCgt=[ALRM]), RELEASING.patience),
+        (status(ShdPnd=[TERM], SigCgt=[TERM]), NEVER),
+        (status(ShdPnd=[ALRM], SigCgt=[ALRM]), NEVER),
     ],
 )
 def test_only_what_kills_ends_an_unlock_soon(text: bytes, expected: float) -> None:
     assert grace(text, RELEASING) == expected
-
-
-def test_a_tick_of_a_timer_ends_no_change_soon() -> None:
-    assert grace(status(ShdPnd=[ALRM], SigCgt=[ALRM]), CHANGING) == CHANGING.patience > PATIENCE
-    assert grace(status(ShdPnd=[INT], SigCgt=[INT]), CHANGING) == SOON
-    assert grace(status(ShdPnd=[ALRM]), CHANGING) == AT_ONCE
 
 
 @given(st.binary() | st.from_regex(rb"(SigPnd|ShdPnd|SigBlk|SigIgn|SigCgt):\s*[0-9a-f]*\n"))
@@ -208,7 +204,7 @@ async def test_a_deadly_signal_shortens_the_grace_of_a_harmless_one(
     requests.unique = 2
     begun = trio.current_time()
     with interrupts.guard() as operation:
-        for seconds in (PATIENCE, AT_ONCE, SOON):
+        for seconds in (NEVER, AT_ONCE, SOON):
             requests.grace(seconds)
             interrupts.interrupt(2)
         await trio.sleep_forever()
@@ -216,19 +212,43 @@ async def test_a_deadly_signal_shortens_the_grace_of_a_harmless_one(
     assert trio.current_time() == begun
 
 
-@pytest.mark.parametrize(("manner", "lasts"), [(WAITING, AT_ONCE), (USUAL, PATIENCE)])
-async def test_what_only_waits_has_no_grace(
-    requests: Requests, autojump_clock: MockClock, manner: Manner, lasts: float
+async def test_who_kills_after_a_tick_is_heard(
+    requests: Requests, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    """The kernel tells of the first signal only."""
+    interrupts = Interrupts()
+    nursery.start_soon(interrupts.watch)
+    for _ in range(2):
+        requests.unique += 2
+        requests.grace(NEVER)
+        with interrupts.guard() as operation:
+            interrupts.interrupt(requests.unique)
+            await trio.sleep(1000)
+            requests.grace(AT_ONCE)
+            killed = trio.current_time()
+            await trio.sleep_forever()
+        assert operation.interrupted
+        assert trio.current_time() - killed <= LOOK_AGAIN
+
+
+async def test_grace_counts_from_the_first_signal(
+    requests: Requests, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     interrupts = Interrupts()
+    nursery.start_soon(interrupts.watch)
     requests.unique = 2
-    requests.grace(PATIENCE)
+    requests.grace(TIMED.grace)
     begun = trio.current_time()
-    with interrupts.guard(manner) as operation:
+    with interrupts.guard() as operation:
         interrupts.interrupt(2)
         await trio.sleep_forever()
     assert operation.interrupted
-    assert trio.current_time() - begun == pytest.approx(lasts)
+    assert trio.current_time() - begun == pytest.approx(TIMED.grace)
+
+
+def test_what_only_waits_has_no_grace() -> None:
+    assert grace_of(os.getpid(), WAITING) == AT_ONCE
+    assert grace_of(os.getpid(), USUAL) == NEVER
 
 
 async def test_an_interrupt_may_come_before_the_task_that_does_the_work(requests: Requests) -> None:
@@ -339,13 +359,28 @@ def test_a_tick_of_a_timer_does_not_cost_the_data(mount_tiny: Mounter) -> None:
 
 
 @pytest.mark.fuse
-@pytest.mark.parametrize("number", [ALRM, INT, TERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", [INT, TERM], ids=lambda number: number.name)
 def test_caught_signals_end_what_would_last_for_ever(mount_tiny: Mounter, number: signal.Signals) -> None:
     mount = mount_tiny("native")
     program = reader(str(mount.path / "endless"), number)
     mount.expect("begun endless")
     program.send_signal(number)
     assert program.communicate(timeout=GIVE_UP)[0].strip() == "EINTR"
+
+
+@pytest.mark.fuse
+@pytest.mark.parametrize("number", [TERM, KILL], ids=lambda number: number.name)
+def test_who_has_caught_a_tick_can_still_be_killed(mount_tiny: Mounter, number: signal.Signals) -> None:
+    """The kernel tells of no second signal."""
+    mount = mount_tiny("native")
+    program = reader(str(mount.path / "endless"), signal.SIGUSR1)
+    mount.expect("begun endless")
+    program.send_signal(signal.SIGUSR1)
+    mount.ping()
+    mount.ping()  # by now it has been told
+    program.send_signal(number)
+    program.communicate(timeout=GIVE_UP)
+    assert program.returncode == -number
 
 
 THREAD_READS = """

@@ -136,6 +136,7 @@ async def main(*arguments: str) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(answer_pings, stream, say, tiny)
             nursery.start_soon(send_lines, stream, lines)
+            nursery.start_soon(interrupts.watch)
             if float(busy):
                 nursery.start_soon(stay_busy, float(busy))
             say.send_nowait(b"mounted")
