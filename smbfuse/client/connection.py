@@ -386,6 +386,11 @@ class Connection:
             self.on_lost(why)
 
 
+def since_boot_ns() -> int:
+    """A clock that nobody sets, and that goes on while this machine is suspended."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
 def seconds_asleep() -> float:
     """For how long this machine has been suspended since it was started: trio's clock stands still then."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
 from smbfuse.client.auth import authenticator
-from smbfuse.client.connection import Connection
+from smbfuse.client.connection import Connection, since_boot_ns
 from smbfuse.client.transport import connect
 from smbfuse.errors import (
     AuthenticationError,
@@ -105,9 +104,12 @@ class Limits:
     """Bytes of the largest message the server takes, header included."""
     max_mpx_count: int
     signing: bool
-    server_time: int
     clock_ahead_ns: int = 0
-    """FILETIME of the server's clock when it answered the negotiation."""
+    """By how much the server's clock was ahead of the time since this machine was started, when it answered."""
+
+    def server_now_ns(self) -> int:
+        """The server's clock, as far as nobody sets it. That ours may be set does not matter."""
+        return since_boot_ns() + self.clock_ahead_ns
 
     def has(self, capability: int) -> bool:
         """Whether the server has this capability (CAP_...)."""
@@ -191,8 +193,7 @@ class Session:
             max_buffer_size=max(negotiated.max_buffer_size, 1024),
             max_mpx_count=min(max(negotiated.max_mpx_count, 1), MAX_AT_ONCE),
             signing=bool(server_signs or server_must),
-            server_time=negotiated.system_time,
-            clock_ahead_ns=filetime_to_ns(negotiated.system_time) - time.time_ns(),
+            clock_ahead_ns=filetime_to_ns(negotiated.system_time) - since_boot_ns(),
         )
         engine = self.connection.engine
         if not self.limits.signing:

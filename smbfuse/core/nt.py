@@ -6,7 +6,6 @@ import errno
 import logging
 import secrets
 import stat
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -171,11 +170,8 @@ class NtBackend:
     # --- asking
 
     def now_ns(self) -> int:
-        """The server's clock, as far as it goes as ours does since the negotiation; it ticks every 100 ns.
-
-        In between it would tell a program times that no server can keep.
-        """
-        return (time.time_ns() + self.tree.session.limits.clock_ahead_ns) // 100 * 100
+        """The server's clock, which ticks every 100 ns: in between it would tell times that no server keeps."""
+        return self.tree.session.limits.server_now_ns() // 100 * 100
 
     async def stat(self, path: ServerPath) -> Attributes:
         """Attributes of one path, in one request: a search for just this name, which tells the file id too.
