@@ -58,6 +58,9 @@ class Call:
     """Whether its answer may have come without its name."""
     sent: bool = False
     abandoned: bool = False
+    on_spoiled: Callable[[], None] | None = None
+    in_passing: bool = False
+    """Whether there never was a caller."""
     hopeless_at: float = math.inf
     """trio time from which no answer is counted on any more: twice what it may take has passed."""
 
@@ -163,6 +166,27 @@ class Connection:
             raise AnswerSpoiled(f"the answer to a chain of {command_name(call.command)} has lost its header")
         assert call.response is not None  # noqa: S101 - done is only set with one of the three
         return call.response
+
+    def ask_in_passing(
+        self,
+        *bodies: Body,
+        tid: int,
+        uid: int,
+        flags2: int,
+        on_answer: Callable[[Response], None],
+        on_spoiled: Callable[[], None],
+    ) -> bool:
+        """Send a message for which nobody waits, if it has a place at once. Never waits.
+
+        `on_answer` is called if its answer comes, `on_spoiled` if that may have come without its name. WireError.
+        """
+        if self.lost is not None or not self.window.try_acquire(urgent=False):
+            return False
+        call = Call(bodies[0].COMMAND, on_answer, chain=len(bodies) > 1, on_spoiled=on_spoiled)
+        call.abandoned = call.in_passing = True
+        call.hopeless_at = trio.current_time() + 2 * self.timeout
+        self._start(call, bodies, (), tid, uid, flags2)
+        return True
 
     def _start(
         self, call: Call, bodies: tuple[Body, ...], rest: tuple[Body, ...], tid: int, uid: int, flags2: int
@@ -279,16 +303,17 @@ class Connection:
         call.response = response
         call.done.set()
         if call.abandoned:
-            self._late(call, response)
+            self._take(call, response)
 
     def _abandon(self, call: Call) -> None:
         """The caller is gone. The answer may be here all the same: it came in the moment of the cancellation."""
         call.abandoned = True
         if call.response is not None:
-            self._late(call, call.response)
+            self._take(call, call.response)
 
-    def _late(self, call: Call, response: Response) -> None:
-        self.statistics.late += 1
+    def _take(self, call: Call, response: Response) -> None:
+        """An answer that no task waits for."""
+        self.statistics.late += not call.in_passing
         if call.on_late is None:
             return
         try:
@@ -313,6 +338,8 @@ class Connection:
             if call.chain and not call.done.is_set():
                 call.spoiled = True
                 call.done.set()
+                if call.on_spoiled is not None:
+                    call.on_spoiled()
 
     async def _write(self) -> None:
         try:

@@ -176,7 +176,7 @@ class Tree:
         self.losses = 0
         """How often the connection was lost."""
         self.keeper: Keeper | None = None
-        self._chains = True
+        self.chains = True
         """Whether reads may be chained to opens, as far as is known."""
         self.preparations: list[Callable[[Tree], Awaitable[None]]] = []
         self.on_lost: list[Callable[[], None]] = []
@@ -390,7 +390,7 @@ class Tree:
         )
         once = disposition != FILE_OPEN or bool(options & FILE_DELETE_ON_CLOSE)
         ask = partial(self.request, request, flags2=path.flags2, on_late=self._close_late, once=once)
-        response = await self._with_head(ask, head) if head and self._chains else await ask()
+        response = await self._with_head(ask, head) if head and self.chains else await ask()
         if not _is_open(response):
             response.check(path.text)
         answer = _create_answer(response)
@@ -406,14 +406,18 @@ class Tree:
         """
         try:
             response = await ask(ReadAndXRequest(fid=LAST_OPENED, offset_low=0, max_count_low=size))
-        except AnswerSpoiled as exc:
-            log.debug("reads are not chained to opens any more: %s", exc)
-            self._chains = False
+        except AnswerSpoiled:
+            self.no_chains()
             return await ask()
         if not _is_open(response) and response.status in _CHAIN_REFUSED:
             response = await ask()
-            self._chains = not _is_open(response)
+            self.chains = not _is_open(response)
         return response
+
+    def no_chains(self) -> None:
+        """Chain no read to an open any more: it may leave the answer nameless, and the file open at the server."""
+        log.debug("reads are not chained to opens any more")
+        self.chains = False
 
     def oplock_to_ask(self, wanted: int) -> int:
         """None where the server takes one request at a time: its break would wait behind what waits for the break."""

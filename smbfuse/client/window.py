@@ -58,9 +58,9 @@ class Window:
 
         await trio.lowlevel.wait_task_rescheduled(abort)  # `release` has counted the place already
 
-    def try_acquire(self) -> bool:
-        """Take a place that is free for urgent requests now, or say no."""
-        if self._free(urgent=True):
+    def try_acquire(self, urgent: bool = True) -> bool:
+        """Take a place that is free now, and that nobody waits for, or say no."""
+        if self._free(urgent):
             self.used += 1
             return True
         return False

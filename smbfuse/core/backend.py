@@ -136,10 +136,13 @@ class Backend(Protocol):
 
     def list(self, path: ServerPath) -> Pages: ...
 
+    def may_have_head(self, known: Attributes) -> bool:
+        """Whether what a file begins with is worth asking for with its open."""
+
     async def open(
         self, path: ServerPath, read: bool, write: bool, oplock: int = OPLOCK_NONE, head: int = 0
     ) -> tuple[OpenFile, Attributes]:
-        """Open a file that is there. The first `head` bytes may come with it, where that costs no request."""
+        """Open a file that is there. The first `head` bytes may come with it, where that costs no wait."""
 
     async def create(self, path: ServerPath, read: bool, write: bool, new: Creation) -> tuple[OpenFile, Attributes]: ...
 

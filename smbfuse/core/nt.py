@@ -249,6 +249,9 @@ class NtBackend:
 
     # --- opening
 
+    def may_have_head(self, known: Attributes) -> bool:
+        return True
+
     async def open(
         self, path: ServerPath, read: bool, write: bool, oplock: int = OPLOCK_NONE, head: int = 0
     ) -> tuple[OpenFile, Attributes]:

@@ -11,6 +11,7 @@ import stat
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from smbfuse.client.peek import look
 from smbfuse.core.acls import PosixAcls
 from smbfuse.core.attrs import ANYBODY, UNIX_KINDS, Attributes, Owner, from_unix
 from smbfuse.core.backend import Change, Space, child, split
@@ -39,7 +40,7 @@ from smbfuse.wire.const import (
     SMB_O_TRUNC,
     SMB_O_WRONLY,
 )
-from smbfuse.wire.text import ns_to_filetime
+from smbfuse.wire.text import filetime_to_ns, ns_to_filetime
 from smbfuse.wire.unixlevels import (
     CifsUnixInfo,
     FileUnixBasic,
@@ -53,6 +54,7 @@ from smbfuse.wire.unixlevels import (
 
 if TYPE_CHECKING:
     from smbfuse.client.openfile import OpenFile
+    from smbfuse.client.peek import Peek
     from smbfuse.client.search import Search
     from smbfuse.client.tree import ServerPath, Tree
     from smbfuse.core.backend import Creation, Pages
@@ -66,6 +68,9 @@ _USED: Final = (
     | CIFS_UNIX_LARGE_READ_CAP
     | CIFS_UNIX_LARGE_WRITE_CAP
 )
+_SETTLED: Final = 2_000_000_000
+"""Nanoseconds for which a file has not been changed: more than any tick, and than what we misjudge the server's clock
+by."""
 
 
 async def enable(tree: Tree) -> int:
@@ -150,16 +155,37 @@ class UnixBackend(NtBackend):
 
     # --- opening
 
+    def may_have_head(self, known: Attributes) -> bool:
+        """Not of a file that was changed a moment ago: see `_still_so`."""
+        return known.ctime_ns <= self.now_ns() - _SETTLED
+
     async def open(
         self, path: ServerPath, read: bool, write: bool, oplock: int = OPLOCK_NONE, head: int = 0
     ) -> tuple[OpenFile, Attributes]:
-        """POSIX_OPEN is a TRANSACTION2, to which nothing can be chained.
+        """POSIX_OPEN is a TRANSACTION2, to which nothing can be chained: the head is read in passing before it.
 
-        NT_CREATE_ANDX would do, but other clients' POSIX_UNLINK then takes the name away only when the file is closed.
+        An NT_CREATE_ANDX that stays open would do, but other clients' POSIX_UNLINK then takes the name away only when
+        the file is closed. smbd 4.17 takes no notice of FILE_FLAG_POSIX_SEMANTICS there.
         """
+        peek = look(self.tree, path, head) if head else None
         file, answer = await self.tree.posix_open(path, _open_flags(read, write), oplock=oplock)
         with file.kept():
-            return file, _attributes(answer)
+            attrs = _attributes(answer)
+            if peek is not None and self._still_so(peek, attrs):
+                file.head = peek.data
+            return file, attrs
+
+    def _still_so(self, peek: Peek, attrs: Attributes) -> bool:
+        """Whether nobody can have changed the file since the look, which was a moment before it was opened.
+
+        Any change sets the change time, which nobody else can; but the server's disk tells no two moments apart that
+        lie within a tick of its clock. So the last one has to be a while ago.
+        """
+        found = peek.found
+        if found is None or not self.may_have_head(attrs):
+            return False
+        then = found.end_of_file, filetime_to_ns(found.last_write_time), filetime_to_ns(found.last_change_time)
+        return then == (attrs.size, attrs.mtime_ns, attrs.ctime_ns)
 
     async def create(self, path: ServerPath, read: bool, write: bool, new: Creation) -> tuple[OpenFile, Attributes]:
         flags = _open_flags(read, write) | SMB_O_CREAT

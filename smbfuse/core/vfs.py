@@ -258,6 +258,8 @@ class Vfs:
         """
         if not read or write or self.cache_mode == "none" or inode.attrs is None or self.opens.shares(inode):
             return 0
+        if not self.backend.may_have_head(inode.attrs):
+            return 0
         size = inode.attrs.size
         return size if size <= min(SMALL, self.backend.tree.sizes.read) else 0
 

@@ -43,6 +43,7 @@ from smbfuse.wire.const import (
 from smbfuse.wire.files import (
     CheckDirectoryRequest,
     CloseRequest,
+    CloseResponse,
     CreateDirectoryRequest,
     DeleteDirectoryRequest,
     DeleteRequest,
@@ -187,7 +188,7 @@ def close(context: Context, request: CloseRequest) -> Body:
     opened.node.delete_pending |= opened.delete_on_close
     if opened.node.delete_pending and not others:
         opened.volume.remove(opened.node)
-    return RawBody()
+    return CloseResponse()
 
 
 def flush(context: Context, request: FlushRequest) -> Body:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -21,6 +22,9 @@ from tests.support.told import ask_anew
 
 LIFETIME = 30
 """Seconds: long enough for any test, so that only what the test does makes names cold."""
+
+OLD = Path(json.__file__).parent
+"""A directory whose files nobody has changed for a while, which no test can make."""
 
 
 class Wire:
@@ -51,7 +55,8 @@ def server(make_smbd: Callable[..., Smbd], tmp_path: Path) -> Smbd:
     share = tmp_path / "share"
     share.mkdir()
     (share / "hello.txt").write_bytes(b"hello\n")
-    return make_smbd([Share(name="share", path=share)], options={"change notify": "no"})
+    shares = [Share(name="share", path=share), Share(name="old", path=OLD, read_only=True)]
+    return make_smbd(shares, options={"change notify": "no"})
 
 
 @pytest.fixture
@@ -116,6 +121,22 @@ def test_open_read_close(wire: Wire) -> None:
     warm = wire.cost((wire.path / "f").read_bytes)
     # POSIX_OPEN is a TRANSACTION2, to which no read can be chained. The kernel reads the file in two pieces, at once.
     assert total(warm, asynchronous=("CLOSE",)) <= (3 if wire.unix else 1), warm
+
+
+def test_open_read_close_of_a_small_file_that_nobody_changes(
+    server: Smbd, tap: Tap, mount: Callable[..., Mount]
+) -> None:
+    """With UNIX extensions, too, it is one wait: what it begins with is read in passing, by a message of its own."""
+    made = mount(server, "old", port=tap.port, actimeo=LIFETIME)
+    os.listdir(made.path)
+    names = [path.name for path in OLD.glob("*.py")]
+    assert len(names) > 3
+    with tap.counted() as found:
+        for name in names:
+            assert (made.path / name).read_bytes() == (OLD / name).read_bytes()
+    for waited in ("CLOSE", NOTIFY):
+        found.pop(waited, None)
+    assert found == {"NT_CREATE_ANDX+READ_ANDX+CLOSE": len(names), "SET_PATH_INFORMATION": len(names)}
 
 
 def test_reading_again_under_the_oplock(wire: Wire) -> None:
