@@ -69,6 +69,11 @@ class Attributes:
         return self.kind == stat.S_IFDIR
 
 
+def without_privileges(mode: int) -> int:
+    """What a change of a file by others than the superuser leaves of its mode: as local file systems have it."""
+    return mode & ~(stat.S_ISUID | stat.S_ISGID)
+
+
 def alike(before: Attributes, now: Attributes) -> bool:
     """Whether these may be of one file, on a server without file ids: of one kind, and made at the same time.
 

@@ -110,6 +110,7 @@ class ExtentCalls(LockCalls):
         async def write(start: int, data: Buffer) -> None:
             await self.write_by_fid(target, target_offset + start, data)
 
+        await self.kill_privileges(target.inode)
         for inode in (source.inode, target.inode):
             await self.write_back(inode)
         copy = Copy(read, write, length, self._block)
@@ -138,6 +139,7 @@ class ExtentCalls(LockCalls):
         step = self._steps.get(mode)
         if step is None:
             raise OSError(errno.EOPNOTSUPP, "no such mode")
+        await self.kill_privileges(handle.inode)
         await self.write_back(handle.inode)
         attrs = await self._refresh(handle.inode)
         await step(handle, attrs, offset, offset + length)

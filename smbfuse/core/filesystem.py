@@ -90,12 +90,14 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         self._dropping: set[Inode] = set()
 
     @system_call
-    async def open(self, number: int, flags: int) -> Opened:
-        """Open a file that is there. O_TRUNC may come with it."""
+    async def open(self, number: int, flags: int, kills: bool = False) -> Opened:
+        """Open a file that is there. O_TRUNC may come with it, and take its privileges."""
         inode = self.inodes.get(number)
         await self.check_name(inode)
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
             self.check_writable(inode)
+        if kills:
+            await self.kill_privileges(inode)
         if flags & os.O_TRUNC:
             handle = await self.change(lambda: self._open_truncated(inode, flags), undo=self._unwanted_handle)
         else:
@@ -159,9 +161,15 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
 
     @system_call
     async def create(
-        self, parent_number: int, raw_name: bytes, permissions: int, flags: int, caller: Owner = ANYBODY
+        self,
+        parent_number: int,
+        raw_name: bytes,
+        permissions: int,
+        flags: int,
+        caller: Owner = ANYBODY,
+        kills: bool = False,
     ) -> tuple[Opened, Entry]:
-        """Create a file, or open the one that is there unless O_EXCL says no."""
+        """Create a file, or open the one that is there unless O_EXCL says no. `kills` as for `open`."""
         parent, name, path = self._target(parent_number, raw_name)
         read, write = _modes(flags)
         exclusive, truncate = bool(flags & os.O_EXCL), bool(flags & os.O_TRUNC)
@@ -187,6 +195,8 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
                 inode = self.inodes.get(entry.number)
                 if truncate:
                     self.cache.changed(inode)  # it may have been there before
+                if kills and new is None:
+                    await self.kill_privileges(inode)
                 share = await self.opens.adopt(inode, file, read, write)
             return self._opened(inode, self._add(inode, share, flags)), entry
 
@@ -273,9 +283,14 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
             inode.pages_hold = keeps_reads(handle.file)
 
     @system_call
-    async def write(self, handle_number: int, offset: int, data: Buffer) -> int:
-        """Write all of `data`; the server has it when this returns, or nobody else can see the file before it has."""
+    async def write(self, handle_number: int, offset: int, data: Buffer, kills: bool = False) -> int:
+        """Write all of `data`; the server has it when this returns, or nobody else can see the file before it has.
+
+        `kills`: if the file has privileges, they go.
+        """
         handle = self.handles.file(handle_number)
+        if kills:
+            await self.kill_privileges(handle.inode)
         self._tell_failure(handle)
         if self._may_wait(handle) and offset + len(data) < FAR:
             await self._write_later(handle, offset, data)

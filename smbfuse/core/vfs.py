@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import trio
 
-from smbfuse.core.attrs import Attributes, OwnerPolicy, Stat, alike
+from smbfuse.core.attrs import Attributes, OwnerPolicy, Stat, alike, without_privileges
 from smbfuse.core.backend import NOT_THERE, Backend, Change, Space, server_path
 from smbfuse.core.changes import LastChanges, applied
 from smbfuse.core.echoes import Echoes
@@ -447,11 +447,26 @@ class Vfs:
         self.cache.learn(inode, attrs, asked, version)
         return attrs
 
+    async def kill_privileges(self, inode: Inode) -> None:
+        """Take set-user-id and set-group-id from a file whose data or owner are about to change.
+
+        The kernel has left that to us, and is told of it. Almost always there is nothing to do.
+        """
+        if inode.attrs is None or inode.kind != stat.S_IFREG:
+            return
+        permissions = stat.S_IMODE(self.owners.stat(self.remembered.shown(inode, inode.attrs)).mode)
+        kept = without_privileges(permissions)
+        if kept != permissions:
+            await self.setattr(inode.number, Change(permissions=kept))
+            await self.kernel.forget_attributes(inode.number)
+
     @system_call
-    async def setattr(self, number: int, change: Change) -> Entry:
-        """Change size, mode, owner or times."""
+    async def setattr(self, number: int, change: Change, kills: bool = False) -> Entry:
+        """Change size, mode, owner or times. `kills`: if the file has privileges, they go."""
         inode = self.inodes.get(number)
         self.check_writable(inode)
+        if kills and change.permissions is None:
+            await self.kill_privileges(inode)
         if change.size is not None and not self.opens.in_use(inode):
             await self.check_name(inode)
         before, until = self._known(inode)

@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -30,12 +31,14 @@
 struct libfuse_version; /* of libfuse 3.17 and later */
 typedef int receive_buf_fn(struct fuse_session *, struct fuse_buf *);
 typedef void process_buf_fn(struct fuse_session *, const struct fuse_buf *);
+typedef int custom_io_fn(struct fuse_session *, const struct fuse_custom_io *, int);
 typedef struct fuse_session *new_fn(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t, void *);
 typedef struct fuse_session *new_versioned_fn(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t,
                                               const struct libfuse_version *, void *);
 
 static receive_buf_fn *libfuse_receive_buf;
 static process_buf_fn *libfuse_process_buf;
+static custom_io_fn *libfuse_custom_io; /* NULL before libfuse 3.14 */
 static new_fn *libfuse_new;
 static new_versioned_fn *libfuse_new_versioned; /* NULL before libfuse 3.17 */
 
@@ -43,6 +46,7 @@ static uint64_t current_unique;     /* of the request handed to pyfuse3 last; 0:
 static uint32_t current_pid;        /* thread that waits for it; 0: none, or in another pid namespace */
 static uint64_t current_lock_owner; /* whose locks it acts under or ends; 0: the kernel does not say */
 static uint32_t current_times_now;  /* FATTR_ATIME_NOW, FATTR_MTIME_NOW: times to be set to now, whenever that is */
+static int current_kills_privileges; /* whether it takes the set-user-id and set-group-id bits from its file, too */
 static PyObject *interrupt_callback; /* called with the unique of the interrupted request; NULL: nobody asked */
 static int peek_pipe[2] = {-1, -1};
 
@@ -50,6 +54,9 @@ static int peek_pipe[2] = {-1, -1};
 struct request_head {
     struct fuse_in_header in;
     union {
+        struct fuse_init_in init;
+        struct fuse_open_in open;
+        struct fuse_create_in create;
         struct fuse_interrupt_in interrupt;
         struct fuse_setattr_in setattr;
         struct fuse_read_in read;
@@ -59,6 +66,8 @@ struct request_head {
     }; /* which one, in.opcode says */
 };
 
+#define FIELD(member) offsetof(struct request_head, member)
+
 /* Where requests name the owner of locks, and the flag that says whether they do (none: they always do). */
 static const struct {
     uint32_t opcode;
@@ -66,14 +75,25 @@ static const struct {
     size_t flags;
     uint32_t valid;
 } owner_fields[] = {
-#define FIELD(member) offsetof(struct request_head, member)
     {FUSE_SETATTR, FIELD(setattr.lock_owner), FIELD(setattr.valid), FATTR_LOCKOWNER},
     {FUSE_READ, FIELD(read.lock_owner), FIELD(read.read_flags), FUSE_READ_LOCKOWNER},
     {FUSE_WRITE, FIELD(write.lock_owner), FIELD(write.write_flags), FUSE_WRITE_LOCKOWNER},
     {FUSE_FLUSH, FIELD(flush.lock_owner), 0, 0},
     {FUSE_RELEASE, FIELD(release.lock_owner), FIELD(release.release_flags), FUSE_RELEASE_FLOCK_UNLOCK},
-#undef FIELD
 };
+
+/* Where requests say that privileges go with them. */
+static const struct {
+    uint32_t opcode;
+    size_t flags;
+    uint32_t kills;
+} kill_fields[] = {
+    {FUSE_SETATTR, FIELD(setattr.valid), FATTR_KILL_SUIDGID},
+    {FUSE_WRITE, FIELD(write.write_flags), FUSE_WRITE_KILL_SUIDGID},
+    {FUSE_OPEN, FIELD(open.open_flags), FUSE_OPEN_KILL_SUIDGID},
+    {FUSE_CREATE, FIELD(create.open_flags), FUSE_OPEN_KILL_SUIDGID},
+};
+#undef FIELD
 
 /* Copies up to `size` bytes from the head of the pipe `fd` without taking them out. Returns how many, or -1. */
 static ssize_t peek(int fd, void *mem, size_t size)
@@ -145,6 +165,63 @@ static uint32_t times_now(const struct request_head *head)
     return head->in.opcode == FUSE_SETATTR ? head->setattr.valid & (FATTR_ATIME_NOW | FATTR_MTIME_NOW) : 0;
 }
 
+static int kills_privileges(const struct request_head *head)
+{
+    uint32_t flags;
+
+    for (size_t i = 0; i < COUNT(kill_fields); i++) {
+        if (kill_fields[i].opcode != head->in.opcode)
+            continue;
+        memcpy(&flags, (const char *)head + kill_fields[i].flags, sizeof flags);
+        return (flags & kill_fields[i].kills) != 0;
+    }
+    return 0;
+}
+
+/* The kernel asks for the xattr security.capability before every write, for it might have to go; unless the file system
+ * says that it sees to that itself (FUSE_HANDLE_KILLPRIV_V2), for which libfuse 3.14 has no word. So the answer to
+ * FUSE_INIT is written by us, with that bit in it. */
+
+static uint64_t init_unique; /* of the FUSE_INIT that is not answered yet; 0: none */
+
+static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
+{
+    const struct fuse_out_header *header = iov[0].iov_base;
+    struct fuse_init_out *init = count > 1 ? iov[1].iov_base : NULL;
+
+    if (init_unique && iov[0].iov_len == sizeof *header && header->unique == init_unique) {
+        init_unique = 0;
+        if (!header->error && init && iov[1].iov_len >= offsetof(struct fuse_init_out, flags) + sizeof init->flags)
+            init->flags |= FUSE_HANDLE_KILLPRIV_V2;
+    }
+    return writev(fd, iov, count);
+}
+
+static ssize_t read_request(int fd, void *buf, size_t size, void *userdata)
+{
+    return read(fd, buf, size);
+}
+
+static ssize_t splice_either_way(int fdin, off_t *offin, int fdout, off_t *offout, size_t size, unsigned flags,
+                                 void *userdata)
+{
+    return splice(fdin, offin, fdout, offout, size, flags);
+}
+
+static const struct fuse_custom_io our_io = {
+    .writev = write_reply,
+    .read = read_request,
+    .splice_receive = splice_either_way,
+    .splice_send = splice_either_way,
+};
+
+static void see_to_privileges(struct fuse_session *se, const struct request_head *head)
+{
+    if (head->init.flags & FUSE_HANDLE_KILLPRIV_V2 && libfuse_custom_io
+        && libfuse_custom_io(se, &our_io, fuse_session_fd(se)) == 0)
+        init_unique = head->in.unique;
+}
+
 static void note_request(struct fuse_session *se, const struct fuse_buf *buf)
 {
     struct request_head head = {0};
@@ -156,9 +233,11 @@ static void note_request(struct fuse_session *se, const struct fuse_buf *buf)
     current_pid = head.in.pid;
     current_lock_owner = lock_owner(&head);
     current_times_now = times_now(&head);
-    if (head.in.opcode == FUSE_INIT) /* the first request of every session */
+    current_kills_privileges = kills_privileges(&head);
+    if (head.in.opcode == FUSE_INIT) { /* the first request of every session */
         set_nonblocking(fuse_session_fd(se));
-    else if (head.in.opcode == FUSE_INTERRUPT && size >= sizeof head.in + sizeof head.interrupt)
+        see_to_privileges(se, &head);
+    } else if (head.in.opcode == FUSE_INTERRUPT && size >= sizeof head.in + sizeof head.interrupt)
         call_back(head.interrupt.unique);
 }
 
@@ -536,6 +615,7 @@ GETTER(get_current_unique, current_unique)
 GETTER(get_current_pid, current_pid)
 GETTER(get_current_lock_owner, current_lock_owner)
 GETTER(get_current_times_now, current_times_now)
+GETTER(get_current_kills_privileges, current_kills_privileges)
 GETTER(pending_requests, PyDict_GET_SIZE(pending))
 
 static PyObject *set_callback(PyObject **place, PyObject *callback, const char *what)
@@ -561,6 +641,7 @@ static PyMethodDef methods[] = {
     {"current_pid", get_current_pid, METH_NOARGS, NULL},
     {"current_lock_owner", get_current_lock_owner, METH_NOARGS, NULL},
     {"current_times_now", get_current_times_now, METH_NOARGS, NULL},
+    {"current_kills_privileges", get_current_kills_privileges, METH_NOARGS, NULL},
     {"set_interrupt_callback", set_interrupt_callback, METH_O, NULL},
     {"set_request_callback", set_request_callback, METH_O, NULL},
     {"configure_session", configure_session, METH_VARARGS, NULL},
@@ -589,6 +670,7 @@ static int interpose(void)
 
     libfuse_receive_buf = (receive_buf_fn *)dlsym(RTLD_NEXT, "fuse_session_receive_buf");
     libfuse_process_buf = (process_buf_fn *)dlsym(RTLD_NEXT, "fuse_session_process_buf");
+    libfuse_custom_io = (custom_io_fn *)dlsym(RTLD_NEXT, "fuse_session_custom_io");
     libfuse_new = (new_fn *)dlsym(RTLD_NEXT, "fuse_session_new");
     libfuse_new_versioned = (new_versioned_fn *)dlsym(RTLD_NEXT, "fuse_session_new_versioned");
     if (!libfuse_receive_buf || !libfuse_process_buf)

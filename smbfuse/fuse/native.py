@@ -76,6 +76,14 @@ current_times_now: Callable[[], int] = _nothing_current
 pyfuse3 gives the time that this machine has then, as if a program had named it. 0 where the native module is missing.
 """
 
+current_kills_privileges: Callable[[], int] = _nothing_current
+"""Whether the request under way takes set-user-id and set-group-id from its file, to be read when `current_unique` is.
+
+The kernel leaves that to the file system, for setattr, write, and open or create with O_TRUNC: else it would ask for
+the xattr security.capability before every write. It says nothing of copy_file_range and fallocate, which do so, too.
+Where the native module is missing, or libfuse older than 3.14, the kernel asks, sets modes itself, and this is 0.
+"""
+
 set_interrupt_callback: Callable[[Callable[[int], object] | None], None] = _nothing
 """Register what is called, in the event loop's thread, with the number of each request the kernel wants ended.
 
@@ -121,6 +129,7 @@ _BOUND = (
     "current_pid",
     "current_lock_owner",
     "current_times_now",
+    "current_kills_privileges",
     "set_interrupt_callback",
     "configure_session",
     "passed_operations",

@@ -88,6 +88,11 @@ def caller(ctx: RequestContext) -> Owner:
     return Owner(ctx.uid, ctx.gid)
 
 
+def _kills() -> bool:
+    """Whether the request under way takes privileges from its file; to be called before the first `await`."""
+    return native.current_kills_privileges() != 0
+
+
 class Operations(pyfuse3.Operations):
     """The kernel's requests on one mount. `started` is set when the kernel has greeted us."""
 
@@ -125,7 +130,8 @@ class Operations(pyfuse3.Operations):
     async def setattr(
         self, inode: int, attr: EntryAttributes, fields: SetattrFields, fh: int | None, ctx: RequestContext
     ) -> EntryAttributes:
-        return attributes(await self.files.setattr(inode, change_of(attr, fields, native.current_times_now())))
+        change, kills = change_of(attr, fields, native.current_times_now()), _kills()
+        return attributes(await self.files.setattr(inode, change, kills))
 
     @handler
     async def readlink(self, inode: int, ctx: RequestContext) -> bytes:
@@ -203,13 +209,13 @@ class Operations(pyfuse3.Operations):
 
     @handler
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
-        return _opened(await self.files.open(inode, flags))
+        return _opened(await self.files.open(inode, flags, _kills()))
 
     @handler
     async def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
-        opened, entry = await self.files.create(parent_inode, name, stat.S_IMODE(mode), flags, caller(ctx))
+        opened, entry = await self.files.create(parent_inode, name, stat.S_IMODE(mode), flags, caller(ctx), _kills())
         return _opened(opened), attributes(entry)
 
     @handler
@@ -218,7 +224,7 @@ class Operations(pyfuse3.Operations):
 
     @handler
     async def write(self, fh: int, off: int, buf: bytes) -> int:
-        return await self.files.write(fh, off, buf)
+        return await self.files.write(fh, off, buf, _kills())
 
     @handler
     async def flush(self, fh: int) -> None:

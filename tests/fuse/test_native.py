@@ -60,6 +60,20 @@ def test_unmounting_ends_the_loop(mount_tiny: Mounter, cure: str) -> None:
     mount.expect("")  # the connection has ended; the fixture looks at the exit status
 
 
+@pytest.mark.fuse
+@pytest.mark.parametrize(("cure", "most"), [("native", 1), ("timer", 3)])
+def test_the_kernel_does_not_ask_for_privileges_before_every_write(mount_tiny: Mounter, cure: str, most: int) -> None:
+    mount = mount_tiny(cure)
+    asked = 0
+    with (mount.path / "quick").open("r+b", buffering=0) as file:
+        for _ in range(3):
+            file.write(b"x")
+            while (line := mount.next_line()) != "begun quick":
+                assert line == "asked for security.capability"
+                asked += 1
+    assert asked == most
+
+
 def output(program: str) -> str:
     """What a fresh interpreter prints."""
     command = [sys.executable, "-W", "error", "-c", program]

@@ -3,9 +3,9 @@
     python -m tests.fuse.tiny MOUNTPOINT PORT CURE BUSY
 
 It connects to PORT on loopback and speaks in lines there: `mounted`, `begun FILE` when a read or write begins, `pong`
-for each `ping`; it ends when the connection does. CURE says what keeps its event loop from standing still: native,
-raising (native, with a callback that fails after its work), timer or none. BUSY is how many seconds at a time the loop
-is kept from looking for events (0: not at all).
+for each `ping`, `asked for NAME` of xattrs; it ends when the connection does. CURE says what keeps its event loop from
+standing still: native, raising (native, with a callback that fails after its work), timer or none. BUSY is how many
+seconds at a time the loop is kept from looking for events (0: not at all).
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ FILES = {
     pyfuse3.InodeT(2): File(b"endless", inf, direct_io=True),
     pyfuse3.InodeT(3): File(b"endless-cached", inf, direct_io=False),
     pyfuse3.InodeT(4): File(b"slow", 0.3, direct_io=True),
+    pyfuse3.InodeT(5): File(b"quick", 0.0, direct_io=False),
 }
 
 
@@ -86,6 +87,10 @@ class Tiny(pyfuse3.Operations):
     async def read(self, fh: pyfuse3.FileHandleT, off: int, size: int) -> bytes:
         await self._take_time(pyfuse3.InodeT(fh))
         return DATA[off : off + size]
+
+    async def getxattr(self, inode: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
+        self._say.send_nowait(b"asked for " + name)
+        raise pyfuse3.FUSEError(errno.ENODATA)
 
     async def write(self, fh: pyfuse3.FileHandleT, off: int, buf: bytes) -> int:
         await self._take_time(pyfuse3.InodeT(fh))

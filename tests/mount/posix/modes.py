@@ -155,14 +155,25 @@ def a_new_owner_does_not_get_the_old_ones_rights(place: Place) -> None:
 @check("a write by another user: set-user-id and set-group-id go", nounix=OPTIONS, root=True)
 def a_write_takes_special_bits_away(place: Place) -> None:
     place.path.chmod(0o777)
-    for step in ("write", "truncate"):
+    changes: dict[str, tuple[object, ...]] = {
+        "write": (b"x",),
+        "ftruncate": (3,),
+        "posix_fallocate": (0, 100),
+        "copy_file_range": (),
+        "close": (),
+    }
+    for step, arguments in changes.items():
         path = place.path / step
         path.write_bytes(b"content")
+        (place.path / "source").write_bytes(b"content")
         give(path, NOBODY, 0o6777)
         with Actor(user=STRANGER) as other:
-            handle = other.do("open", path, os.O_WRONLY)
-            other.do("write", handle, b"x") if step == "write" else other.do("ftruncate", handle, 3)
-        assert mode_of(path) == mode_of(place.behind / step) == 0o777
+            handle = other.do("open", path, os.O_WRONLY | (os.O_TRUNC if step == "close" else 0))
+            if step == "copy_file_range":
+                other.do(step, other.do("open", place.path / "source", os.O_RDONLY), handle, 7)
+            else:
+                other.do(step, handle, *arguments)
+        assert (step, mode_of(path), mode_of(place.behind / step)) == (step, 0o777, 0o777)
 
 
 RULES = "who may read, write, search, create and remove: EACCES as the mode says"
