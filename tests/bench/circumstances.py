@@ -31,7 +31,7 @@ SIGNED: Final = (UNIX_SIGNED, NOUNIX_SIGNED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """How much of everything. `big` is in bytes, the others are counts."""
+    """How much of everything. `big` is in bytes, `age` in seconds, the others are counts."""
 
     big: int = 256 * MIB
     random_reads: int = 2000
@@ -42,6 +42,9 @@ class Sizes:
     copied: int = 1000
     appends: int = 2000
     remembered: int = 100_000
+    age: float = 2.5
+    """How long small files have lain there that are read: what people read was not written just now, and a client that
+    knows that may save a wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,11 @@ QUICK: Final = Sizes(
     copied=20,
     appends=200,
     remembered=2000,
+    age=0,
 )
-QUICK_FAR: Final = Sizes(big=MIB, random_reads=20, files=5, stats=20, entries=100, walked=20, copied=5, appends=20)
+QUICK_FAR: Final = Sizes(
+    big=MIB, random_reads=20, files=5, stats=20, entries=100, walked=20, copied=5, appends=20, age=0
+)
 
 _FAR: Final = Sizes(random_reads=100, files=60, copied=60)
 _FAR_PEERS: Final = Sizes(

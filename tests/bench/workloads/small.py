@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -41,11 +42,13 @@ def create_files(stage: Stage, sizes: Sizes) -> Job:
     return Job(work)
 
 
-def _with_each(action: Callable[[Path], object], amount: Amount) -> Prepare:
+def _with_each(action: Callable[[Path], object], amount: Amount, *, old: bool = False) -> Prepare:
     """What is done with one file after the other, none of them looked at before."""
 
     def prepare(stage: Stage, sizes: Sizes) -> Job:
         found = fill(stage.served / DIRECTORY, amount(sizes))
+        if old:
+            time.sleep(sizes.age)
 
         def work(root: Path) -> None:
             for name in found:
@@ -70,7 +73,7 @@ def _workload(name: str, title: str, prepare: Prepare, amount: Amount = _files) 
 
 WORKLOADS: Final = (
     _workload("create", "create 4 KiB files", create_files),
-    _workload("open", "open + read 4 KiB files", _with_each(_read, _files)),
+    _workload("open", "open + read 4 KiB files", _with_each(_read, _files, old=True)),
     _workload("rename", "rename", _with_each(lambda path: path.rename(f"{path}.new"), _files)),
     _workload("unlink", "unlink", _with_each(Path.unlink, _files)),
     _workload("stat", "stat, cold", _with_each(Path.stat, _stats), _stats),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +39,7 @@ def copy_in(stage: Stage, sizes: Sizes) -> Job:
 
 def copy_out(stage: Stage, sizes: Sizes) -> Job:
     fill_tree(stage.served / "tree", sizes.copied)
+    time.sleep(sizes.age)
     # smbnetfs 0.6.3 loses its connection when asked for the list of a file's extended attributes.
     return Job(lambda root: run("cp", "-a", "--no-preserve=xattr", root / "tree", stage.local / "copy"))
 
