@@ -37,6 +37,8 @@ log: Final = logging.getLogger(__name__)
 
 OURS: Final = 0.1
 """Seconds after a change of ours in which the server tells of it, as a rule."""
+TOGETHER: Final = 0.03
+"""Seconds by which files are asked about too early, together with others."""
 
 _KINDS: Final = {
     FILE_ACTION_ADDED: Kind.COMES,
@@ -75,8 +77,8 @@ class News:
     def __init__(self, files: FileSystem) -> None:
         self.statistics = NewsStatistics()
         self._files = files
-        self._later: set[Inode] = set()
-        """Files that will be asked about."""
+        self._later: dict[Inode, float] = {}
+        """Files that will be asked about, and from when on; the first comes first."""
 
     def tell(self, directory: Inode, events: list[Event]) -> None:
         """These happened below `directory`; if there are none, more than could be told."""
@@ -184,8 +186,9 @@ class News:
         elif files.cache.now() >= known.changed_at + OURS:
             self._doubt(known, notices)
         elif known not in self._later:
-            self._later.add(known)
-            files.soon(partial(self._ask_later, known))
+            self._later[known] = files.cache.now() + OURS
+            if len(self._later) == 1:
+                files.soon(self._ask_later)
 
     def _doubt(self, inode: Inode, notices: _Notices) -> None:
         files = self._files
@@ -195,18 +198,23 @@ class News:
         if share is not None and not share.write and not files.oplocks.keeps_reads(inode):
             notices.data[inode] = None
 
-    async def _ask_later(self, inode: Inode) -> None:
-        await trio.sleep(OURS)
-        self._later.discard(inode)
-        notices = _Notices()
-        self._doubt(inode, notices)
-        self._send(notices)
+    async def _ask_later(self) -> None:
+        """Until there are none. Together, as far as they fall together: there may be a thousand in a second."""
+        while self._later:
+            await trio.sleep(max(next(iter(self._later.values())) - self._files.cache.now(), 0))
+            now, notices = self._files.cache.now() + TOGETHER, _Notices()
+            for inode in [inode for inode, due in self._later.items() if due <= now]:
+                del self._later[inode]
+                self._doubt(inode, notices)
+            self._send(notices)
 
     def _send(self, notices: _Notices) -> None:
         """Without waiting for the kernel, which may wait for us."""
         files = self._files
-        files.soon(partial(files.forget_names, list(notices.names)))
-        files.soon(partial(files.kernel.forget_attributes_of, list(notices.attributes)))
+        if notices.names:
+            files.soon(partial(files.forget_names, list(notices.names)))
+        if notices.attributes:
+            files.soon(partial(files.kernel.forget_attributes_of, list(notices.attributes)))
         for inode in notices.data:
             files.soon(partial(files.forget_data, inode))
         for parent, name in notices.directories:
