@@ -569,8 +569,8 @@ def _posix_answer(response: Response) -> PosixOpenResponse:
     return PosixOpenResponse.unpack(response.transaction.data)
 
 
-async def connect_tree(session: Session, share: str) -> Tree:
-    """SMB_COM_TREE_CONNECT_ANDX to a disk share. StatusError (BAD_NETWORK_NAME, ...) as the server says it."""
+async def tree_connect(session: Session, share: str) -> Response:
+    """SMB_COM_TREE_CONNECT_ANDX. [MS-CIFS] 2.2.4.55. StatusError (BAD_NETWORK_NAME, ...) as the server says it."""
     response = await session.connection.request(
         TreeConnectAndXRequest(
             flags=TREE_CONNECT_ANDX_EXTENDED_RESPONSE,
@@ -581,6 +581,12 @@ async def connect_tree(session: Session, share: str) -> Tree:
         timeout=session.settings.connect_timeout,
     )
     response.check(share)
+    return response
+
+
+async def connect_tree(session: Session, share: str) -> Tree:
+    """A disk share. As `tree_connect`."""
+    response = await tree_connect(session, share)
     body = response.members[0][1]
     if isinstance(body, (TreeConnectExtendedResponse, TreeConnectResponse)):
         rights = body.maximal_share_access_rights if isinstance(body, TreeConnectExtendedResponse) else 0

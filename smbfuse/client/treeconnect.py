@@ -16,7 +16,6 @@ from smbfuse.errors import ConnectionLost
 from smbfuse.wire.const import BREAK_TO_LEVEL_II, OPLOCK_LEVEL_II, OPLOCK_NONE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Unpack
 
     from smbfuse.client.connection import How
@@ -67,18 +66,6 @@ class TreeConnect:
         response = await self.session.connection.request(*bodies, tid=self.tid, uid=self.session.uid, rest=rest, **how)
         response.owner = self
         return response
-
-    def ask_in_passing(
-        self,
-        *bodies: Body,
-        flags2: int,
-        on_answer: Callable[[Response], None],
-        on_spoiled: Callable[[], None],
-    ) -> bool:
-        """A request on this tree connect for which nobody waits; see Connection.ask_in_passing."""
-        return self.session.connection.ask_in_passing(
-            *bodies, tid=self.tid, uid=self.session.uid, flags2=flags2, on_answer=on_answer, on_spoiled=on_spoiled
-        )
 
     # --- FIDs
 

@@ -11,7 +11,7 @@ import stat
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from smbfuse.client.peek import look
+from smbfuse.client.peek import Peeks
 from smbfuse.core.acls import PosixAcls
 from smbfuse.core.attrs import ANYBODY, UNIX_KINDS, Attributes, Owner, from_unix
 from smbfuse.core.backend import Change, Space, child, split
@@ -123,6 +123,7 @@ class UnixBackend(NtBackend):
 
     def __init__(self, tree: Tree, capabilities: int) -> None:
         super().__init__(tree)
+        self._peeks = Peeks(tree)
         self.capabilities = capabilities
         self.posix_locks = bool(capabilities & CIFS_UNIX_FCNTL_LOCKS_CAP)
         self.acls = PosixAcls(tree) if capabilities & CIFS_UNIX_POSIX_ACLS_CAP else None
@@ -167,7 +168,7 @@ class UnixBackend(NtBackend):
         An NT_CREATE_ANDX that stays open would do, but other clients' POSIX_UNLINK then takes the name away only when
         the file is closed. smbd 4.17 takes no notice of FILE_FLAG_POSIX_SEMANTICS there.
         """
-        peek = look(self.tree, path, head) if head else None
+        peek = self._peeks.look(path, head) if head else None
         file, answer = await self.tree.posix_open(path, _open_flags(read, write), oplock=oplock)
         with file.kept():
             attrs = _attributes(answer)

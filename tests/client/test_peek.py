@@ -10,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse import ntstatus as nt
 from smbfuse.client.openfile import LockChange
-from smbfuse.client.peek import Peek, look
+from smbfuse.client.peek import Peek, Peeks
 from smbfuse.client.tree import ServerPath, Tree, connect_tree
 from smbfuse.errors import ConnectionLost
 from smbfuse.wire.codec import AndXBody
@@ -32,16 +32,27 @@ def server() -> FakeServer:
     return FakeServer(files={"hello.txt": CONTENT})
 
 
-def looked(tree: Tree, path: ServerPath = HELLO) -> Peek:
-    peek = look(tree, path, 4096)
+async def peeks_of(tree: Tree) -> Peeks:
+    """They are there when there is a tree connect for them, which the first one asks for."""
+    peeks = Peeks(tree)
+    assert peeks.look(HELLO, 4096) is None
+    await wait_all_tasks_blocked()
+    await tree.session.connection.echo()  # which is answered after what was asked before
+    await wait_all_tasks_blocked()
+    return peeks
+
+
+def looked(peeks: Peeks, path: ServerPath = HELLO) -> Peek:
+    peek = peeks.look(path, 4096)
     assert peek is not None
     return peek
 
 
 async def test_one_message_that_leaves_nothing_open(server: FakeServer, nursery: trio.Nursery) -> None:
     tree = await tree_of(server, nursery)
+    peeks = await peeks_of(tree)
     before = tree.session.connection.statistics.requests
-    peek = looked(tree)
+    peek = looked(peeks)
     assert peek.data is None
     await wait_all_tasks_blocked()
     assert tree.session.connection.statistics.requests == before + 1
@@ -56,7 +67,7 @@ async def test_one_message_that_leaves_nothing_open(server: FakeServer, nursery:
 
 async def test_its_answer_is_there_when_that_of_the_next_request_is(server: FakeServer, nursery: trio.Nursery) -> None:
     tree = await tree_of(server, nursery)
-    peek = looked(tree)
+    peek = looked(await peeks_of(tree))
     file = await opened(tree, HELLO.text)
     assert peek.data is not None
     await file.close()
@@ -64,7 +75,7 @@ async def test_its_answer_is_there_when_that_of_the_next_request_is(server: Fake
 
 async def test_of_what_is_not_there_nothing_comes(server: FakeServer, nursery: trio.Nursery) -> None:
     tree = await tree_of(server, nursery)
-    peek = looked(tree, ServerPath("\\none"))
+    peek = looked(await peeks_of(tree), ServerPath("\\none"))
     await wait_all_tasks_blocked()
     assert peek.found is None
     assert peek.data is None
@@ -98,8 +109,9 @@ async def test_what_the_server_leaves_open_is_closed(
     server: FakeServer, nursery: trio.Nursery, action: Action, data: bool
 ) -> None:
     tree = await tree_of(server, nursery)
+    peeks = await peeks_of(tree)
     server.script.once(action, command=SMB_COM_NT_CREATE_ANDX)
-    peek = looked(tree)
+    peek = looked(peeks)
     await wait_all_tasks_blocked()
     assert (peek.data is not None) == (peek.found is not None) == data
     assert server.last.opens == {}
@@ -110,8 +122,9 @@ async def test_a_server_that_never_answers_costs_a_place_and_no_wait(
     server: FakeServer, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     tree = await tree_of(server, nursery)
+    peeks = await peeks_of(tree)
     server.script.once(script.dropped, command=SMB_COM_NT_CREATE_ANDX)
-    peek = looked(tree)
+    peek = looked(peeks)
     file = await opened(tree, HELLO.text)
     assert peek.data is None
     await file.close()
@@ -120,23 +133,25 @@ async def test_a_server_that_never_answers_costs_a_place_and_no_wait(
 
 async def test_there_is_no_look_when_all_places_are_taken(server: FakeServer, nursery: trio.Nursery) -> None:
     tree = await tree_of(server, nursery)
+    peeks = await peeks_of(tree)
     window = tree.session.connection.window
     window.limit = 1
     answered = trio.Event()
     server.script.once(script.held(answered), command=SMB_COM_NT_CREATE_ANDX)
     nursery.start_soon(opened, tree, HELLO.text)
     await wait_all_tasks_blocked()
-    assert look(tree, HELLO, 4096) is None
+    assert peeks.look(HELLO, 4096) is None
     answered.set()
     await wait_all_tasks_blocked()
-    assert look(tree, HELLO, 4096) is not None
+    assert peeks.look(HELLO, 4096) is not None
 
 
 async def test_there_is_no_look_at_a_lost_server(server: FakeServer, nursery: trio.Nursery) -> None:
     tree = await tree_of(server, nursery)
-    looked(tree)
+    peeks = await peeks_of(tree)
+    looked(peeks)
     tree.session.connection.fail(ConnectionLost("unplugged"))
-    assert look(tree, HELLO, 4096) is None
+    assert peeks.look(HELLO, 4096) is None
     assert_idle(tree)
 
 
@@ -147,28 +162,36 @@ async def test_a_nameless_answer_ends_all_looks(server: FakeServer, nursery: tri
         await exchange.send(frame)
 
     tree = await tree_of(server, nursery)
+    peeks = await peeks_of(tree)
     server.script.once(nameless, command=SMB_COM_NT_CREATE_ANDX)
-    peek = looked(tree)
+    peek = looked(peeks)
     await wait_all_tasks_blocked()
     assert peek.data is None
     assert not tree.chains
-    assert look(tree, HELLO, 4096) is None
+    assert tree.session.connection.statistics.by_command["TREE_DISCONNECT"] == 1
+    assert peeks.look(HELLO, 4096) is None
 
 
 async def test_smbd(make_smbd: MakeSmbd, tmp_path: Path, nursery: trio.Nursery) -> None:
+    """Of a file that another client has locked nothing stays open, though smbd lets go of its FID."""
     (tmp_path / "file").write_bytes(CONTENT)
     server = make_smbd([Share(name="share", path=tmp_path)])
     tree = await connect_tree(await log_on(server, nursery), "share")
-    path = ServerPath("\\file")
-    peek = looked(tree, path)
+    peeks, path = await peeks_of(tree), ServerPath("\\file")
+    peek = looked(peeks, path)
     file = await opened(tree, path.text)
     assert peek.data is not None
     assert bytes(peek.data) == CONTENT
     await file.close()
-    theirs = await opened(await connect_tree(await log_on(server, nursery), "share"), path.text)
+    other = await connect_tree(await log_on(server, nursery), "share")
+    theirs = await opened(other, path.text)
     await theirs.lock(LockChange(locks=((0, 4),)))
-    peek = looked(tree, path)
+    peek = looked(peeks, path)
     with trio.fail_after(10):
         await (await opened(tree, path.text)).close()
+        await tree.session.connection.echo()  # what was said before it is done
     assert peek.data is None
     assert not tree.chains
+    await theirs.close()
+    await other.delete(path)
+    assert not (tmp_path / "file").exists()

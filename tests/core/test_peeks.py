@@ -37,9 +37,9 @@ def opened(backend: UnixBackend, *, changed: float) -> Attributes:
     )
 
 
-def looked_at(backend: UnixBackend, attrs: Attributes) -> Peek:
+def looked_at(attrs: Attributes) -> Peek:
     """What a look tells of a file with these attributes."""
-    peek = Peek(backend.tree, backend.tree.at)
+    peek = Peek()
     peek.data = b"x" * attrs.size
     peek.found = NtCreateAndXResponse(
         oplock_level=0,
@@ -62,14 +62,14 @@ def looked_at(backend: UnixBackend, attrs: Attributes) -> Peek:
 async def test_of_a_file_that_nobody_has_changed(backend: UnixBackend) -> None:
     attrs = opened(backend, changed=60)
     assert backend.may_have_head(attrs)
-    assert backend._still_so(looked_at(backend, attrs), attrs)
-    assert backend._still_so(looked_at(backend, replace(attrs, atime_ns=attrs.atime_ns - SECOND)), attrs)
+    assert backend._still_so(looked_at(attrs), attrs)
+    assert backend._still_so(looked_at(replace(attrs, atime_ns=attrs.atime_ns - SECOND)), attrs)
 
 
 @pytest.mark.parametrize("field", ["size", "mtime_ns", "ctime_ns"])
 async def test_of_one_that_was_changed_between_the_look_and_the_open(backend: UnixBackend, field: str) -> None:
     attrs = opened(backend, changed=60)
-    peek = looked_at(backend, replace(attrs, **{field: getattr(attrs, field) - 100}))
+    peek = looked_at(replace(attrs, **{field: getattr(attrs, field) - 100}))
     assert not backend._still_so(peek, attrs)
 
 
@@ -77,8 +77,8 @@ async def test_of_one_that_was_changed_a_moment_ago(backend: UnixBackend) -> Non
     """It may have been changed twice within one tick of the server's clock."""
     attrs = opened(backend, changed=1)
     assert not backend.may_have_head(attrs)
-    assert not backend._still_so(looked_at(backend, attrs), attrs)
+    assert not backend._still_so(looked_at(attrs), attrs)
 
 
 async def test_without_an_answer(backend: UnixBackend) -> None:
-    assert not backend._still_so(Peek(backend.tree, backend.tree.at), opened(backend, changed=60))
+    assert not backend._still_so(Peek(), opened(backend, changed=60))
