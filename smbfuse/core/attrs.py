@@ -191,6 +191,11 @@ class NtTimes(Protocol):
     ext_file_attributes: int
 
 
+def _ns(filetime: int, written: int, mtime_ns: int) -> int:
+    """A time of a file that was written then. Most are the same: as one object they take up to 96 bytes less."""
+    return mtime_ns if filetime == written else filetime_to_ns(filetime)
+
+
 def from_nt(info: NtTimes, created: int, *, file_id: int = 0, nlink: int = 1) -> Attributes:
     """Attributes from an entry of a listing, a query or the answer to an open. `created` is a FILETIME.
 
@@ -198,6 +203,7 @@ def from_nt(info: NtTimes, created: int, *, file_id: int = 0, nlink: int = 1) ->
     """
     dos = info.ext_file_attributes
     written = info.last_write_time
+    mtime_ns = filetime_to_ns(written)
     # In the entries of a search the size of EAs is the tag of a reparse point, [MS-FSCC] 2.4.14.
     is_link = bool(dos & FILE_ATTRIBUTE_REPARSE_POINT) and getattr(info, "ea_size", 0) == IO_REPARSE_TAG_SYMLINK
     is_dir = bool(dos & FILE_ATTRIBUTE_DIRECTORY) and not is_link
@@ -205,10 +211,10 @@ def from_nt(info: NtTimes, created: int, *, file_id: int = 0, nlink: int = 1) ->
         kind=stat.S_IFLNK if is_link else stat.S_IFDIR if is_dir else stat.S_IFREG,
         size=0 if is_dir else min(info.end_of_file, LARGEST),
         allocated=info.allocation_size,
-        atime_ns=filetime_to_ns(info.last_access_time or written),
-        mtime_ns=filetime_to_ns(written),
-        ctime_ns=filetime_to_ns(info.last_change_time or written),
-        btime_ns=filetime_to_ns(created) if created else None,
+        atime_ns=_ns(info.last_access_time or written, written, mtime_ns),
+        mtime_ns=mtime_ns,
+        ctime_ns=_ns(info.last_change_time or written, written, mtime_ns),
+        btime_ns=_ns(created, written, mtime_ns) if created else None,
         file_id=file_id,
         nlink=nlink,
         dos=dos,
@@ -240,13 +246,15 @@ UNIX_KINDS: Final = {kind: number for number, kind in _UNIX_KINDS.items()}
 
 def from_unix(info: FileUnixBasic) -> Attributes:
     """Attributes from the UNIX extensions, which tell everything but the time of creation."""
+    written = info.last_modification_time
+    mtime_ns = filetime_to_ns(written)
     return Attributes(
         kind=_UNIX_KINDS.get(info.file_type, stat.S_IFREG),
         size=min(info.end_of_file, LARGEST),
         allocated=info.number_of_bytes,
-        atime_ns=filetime_to_ns(info.last_access_time),
-        mtime_ns=filetime_to_ns(info.last_modification_time),
-        ctime_ns=filetime_to_ns(info.last_status_change),
+        atime_ns=_ns(info.last_access_time, written, mtime_ns),
+        mtime_ns=mtime_ns,
+        ctime_ns=_ns(info.last_status_change, written, mtime_ns),
         file_id=info.unique_id,
         permissions=info.permissions & 0o7777,
         st_uid=info.uid & 0xFFFF_FFFF,

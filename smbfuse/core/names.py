@@ -125,7 +125,10 @@ class NameStyle:
         """What two names have in common when the server takes them for the same."""
         if self.case_sensitive:
             return name
-        return name.upper() if name.isascii() else "".join(map(_folded, name))
+        if not name.isascii():
+            return "".join(map(_folded, name))
+        key = name.lower()
+        return name if key == name else key  # most are: then name and key are one object of a hundred thousand
 
 
 @functools.cache
