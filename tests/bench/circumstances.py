@@ -81,7 +81,7 @@ QUICK_FAR: Final = Sizes(
     big=MIB, random_reads=20, files=5, stats=20, entries=100, walked=20, copied=5, appends=20, age=0
 )
 
-_FAR: Final = Sizes(random_reads=100, files=60, copied=60)
+_FAR: Final = Sizes(random_reads=400, files=200, copied=100)
 _FAR_PEERS: Final = Sizes(
     big=2 * MIB, random_reads=40, files=20, stats=40, entries=2000, walked=40, copied=10, appends=40
 )
