@@ -83,6 +83,7 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         self.oplocks = Oplocks(self.opens, self._settler, self.writes.write_back, self._forget)
         self.news = News(self)
         self.watch = Watch(self, self.news.tell, self.news.nothing_is_sure)
+        self.second_tries.hold, self.second_tries.let_go = self._open, self.release
         self._named[b"smb.cache"] = Fact(self._report)
         self.opens.may_idle = self._may_idle
         self.opens.idled = self._idled
@@ -93,6 +94,10 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
     async def open(self, number: int, flags: int, kills: bool = False) -> Opened:
         """Open a file that is there. O_TRUNC may come with it, and take its privileges."""
         inode = self.inodes.get(number)
+        with self.second_tries.opening(inode, flags & os.O_ACCMODE):
+            return await self._open_known(inode, flags, kills)
+
+    async def _open_known(self, inode: Inode, flags: int, kills: bool) -> Opened:
         await self.check_name(inode)
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
             self.check_writable(inode)

@@ -11,8 +11,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import math
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
 from smbfuse.core.names import is_snapshot
 
@@ -120,6 +122,8 @@ class InodeTable:
         """Called with an inode, and the directory and name that it had: others have given it another."""
         self._key = key
         self._by_number: dict[int, Inode] = {root.number: root}
+        self._last_places: WeakKeyDictionary[Inode, tuple[int, str]] = WeakKeyDictionary()
+        """Where files were that have no name left, and of which the kernel knows yet."""
         self._by_file_id: dict[int, Inode] = {}
         """The newest inode with this id of the server's where that is not its number, snapshots left out."""
 
@@ -156,6 +160,11 @@ class InodeTable:
     def parent(self, inode: Inode) -> Inode:
         """The directory that it is in; the root for the root and for what was deleted."""
         return inode.directory or self.root
+
+    def places(self, inode: Inode) -> list[tuple[int, str]]:
+        """Where it stands, or for a file that has no name any more: stood last."""
+        last = self._last_places.get(inode) if inode.deleted else None
+        return [name.place for name in inode.names] if last is None else [last]
 
     def is_below(self, inode: Inode, directory: Inode) -> bool:
         """Whether the directory is on the way from the root to this inode."""
@@ -272,6 +281,8 @@ class InodeTable:
         inode = parent.entries.get(key) if parent.entries is not None else None
         if inode is not None:
             inode.names = tuple(other for other in inode.names if other.place != (parent.number, key))
+            if inode.lookups and inode.deleted and inode.kind == stat.S_IFREG:
+                self._last_places[inode] = parent.number, key
             self._leave(parent, key)
             self.drop_unused(inode)
             self.drop_unused(parent)

@@ -34,6 +34,7 @@ from smbfuse.core.names import from_kernel, is_snapshot, to_kernel
 from smbfuse.core.oldnames import OldNames
 from smbfuse.core.opens import OpenTable
 from smbfuse.core.remembered import Remembered
+from smbfuse.core.secondtries import SecondTries
 from smbfuse.core.settle import GRACE
 from smbfuse.core.silly import Silly
 from smbfuse.core.underway import UnderWay
@@ -123,6 +124,7 @@ class Vfs:
         """... and directories, by number, in which it waits for names."""
         self.old_names = OldNames(self._forget_old_name, self.soon, clock)
         self.inodes.renamed = self.old_names.taken
+        self.second_tries = SecondTries(self.inodes, self.soon, clock)
         self.write_times = WriteTimes(backend.now_ns, late=backend.late_times)
         self.dating = UnderWay()
         """Inodes whose time is being set, for a program or at their close."""
@@ -275,14 +277,14 @@ class Vfs:
         for name in inode.names:
             await self.replacing.ended(name.place)
         if inode.deleted and not self.silly.names_of(inode):
-            raise OSError(errno.ESTALE, "the file was deleted")
+            raise self._stale(inode, "the file was deleted")
         try:
             yield self.path(inode)
         except StatusError as exc:
             if exc.status not in NOT_THERE and exc.status != STATUS_DELETE_PENDING:
                 raise
             self._disbelieve(inode)
-            raise OSError(errno.ESTALE, "the name is gone") from exc
+            raise self._stale(inode, "the name is gone") from exc
 
     async def check_name(self, inode: Inode) -> None:
         """OSError(ESTALE) if the kernel may mean another file. It looks again, but once: the server is asked then."""
@@ -290,12 +292,18 @@ class Vfs:
             await self.old_names.check(inode)
         except OSError:
             self._disbelieve(inode)
+            self.second_tries.refused(inode)
             raise
 
     def _another(self, inode: Inode) -> OSError:
         """For raising where others have put another file under its name."""
         self._disbelieve(inode)
-        return OSError(errno.ESTALE, "another file has taken the name")
+        return self._stale(inode, "another file has taken the name")
+
+    def _stale(self, inode: Inode, why: str) -> OSError:
+        """For raising, upon which the kernel looks the name up anew and tries once more."""
+        self.second_tries.refused(inode)
+        return OSError(errno.ESTALE, why)
 
     def _disbelieve(self, inode: Inode) -> None:
         """It is not that file's name any more, whatever listings said. The kernel looks again after an ESTALE."""
@@ -331,7 +339,16 @@ class Vfs:
     async def lookup(self, parent_number: int, raw_name: bytes) -> Entry:
         """Find a name in a directory; an Entry with number 0 says for how long there is none."""
         with self.naming.of(parent_number):
-            return await self._lookup(self.inodes.get(parent_number), from_kernel(raw_name))
+            parent, name = self.inodes.get(parent_number), from_kernel(raw_name)
+            entry, tries = await self._lookup(parent, name), REPLACEMENTS
+            while entry.number and tries and not await self._is_for_second_try(parent, name, entry):
+                self.inodes.forget(entry.number, 1)  # the kernel is not told of this one
+                entry, tries = await self._lookup(parent, name), tries - 1
+            return entry
+
+    async def _is_for_second_try(self, parent: Inode, name: str, entry: Entry) -> bool:
+        """Whether this may be told to the kernel, which perhaps looks again for something that it will try again."""
+        return await self.second_tries.looked_up(self._key(parent, name), self.inodes.get(entry.number))
 
     async def _lookup(self, parent: Inode, name: str) -> Entry:
         known, version, found = await self._find_settled(parent, name)
@@ -477,7 +494,7 @@ class Vfs:
         async def by(file: OpenFile | None) -> None:
             nameless = inode.deleted and not self.silly.names_of(inode)
             if nameless and file is None:
-                raise OSError(errno.ESTALE, "nothing is left by which to reach the file")
+                raise self._stale(inode, "nothing is left by which to reach the file")
             path = None if nameless else self.path(inode)  # then there is nothing but the open file
             await self.backend.change(path, file, change, before)
 
