@@ -7,6 +7,9 @@ find, du, rsync and git do, the next ones are listed while it is at work with th
 Guesses may be wrong, so they are bounded: a listing that lookups made us fetch has no more pages than there were such
 lookups, and some; a walk has a few listings under way or waiting to be used, more with each one that was used, fewer
 when one was not.
+
+What is in use is asked for again before its time is over, so that nobody has to wait when it is: as late as the last
+listing allows, which took as long as the next one will.
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ AHEAD: Final = 16
 """Listings for a walk that are under way or not used yet, at most."""
 PLANS: Final = 256
 """Directories whose subdirectories are remembered, in the order in which they were listed."""
+LATE: Final = 2.0
+"""How many times as long as a listing takes its time may still last when it is asked for again."""
 MEMORY: Final = 10.0
 """Seconds for which what a program did tells what it will do."""
 
@@ -43,6 +48,15 @@ class _Lookups:
     count: int = 0
     pages: int = 0
     """How many its listing has at least, if it had too many."""
+    took: float = 0.0
+    """Seconds for which its listing was under way."""
+    quiet_until: float = 0.0
+    """When to see again whether something is to be renewed."""
+
+    @classmethod
+    def after(cls, before: _Lookups | None, now: float) -> _Lookups:
+        """Counted anew from now on."""
+        return cls(now) if before is None else cls(now, pages=before.pages, took=before.took)
 
 
 @dataclass(slots=True)
@@ -103,17 +117,41 @@ class Foresight:
             return
         lookups = self._lookups.get(directory)
         if lookups is None or now > lookups.since + files.cache.lifetime:
-            lookups = self._lookups[directory] = _Lookups(now, pages=0 if lookups is None else lookups.pages)
+            lookups = self._lookups[directory] = _Lookups.after(lookups, now)
             _bound(self._lookups)
         self._lookups.move_to_end(directory)
         lookups.count += 1
         if lookups.count >= max(FEW, lookups.pages) and directory not in files.fetching:
-            files.soon(partial(files.fetch, directory, partial(self._goes_on, lookups)))
+            files.soon(partial(self._fetch, directory, lookups))
+
+    def served(self, directory: Inode) -> None:
+        """A lookup in this directory was answered by its listing."""
+        lookups = self._lookups.get(directory)
+        if lookups is None:
+            return
+        lookups.count += 1
+        now, late = self._files.cache.now(), LATE * lookups.took
+        if not late or now < lookups.quiet_until:
+            return
+        lookups.quiet_until = now + late / 4
+        listing = directory.listing
+        wanted = lookups.count >= max(FEW, lookups.pages) and directory not in self._files.fetching
+        if wanted and listing is not None and listing.until < now + late:
+            self._files.soon(partial(self._fetch, directory, lookups, anew=True))
+            lookups.since, lookups.count = now, 0
+        for inode in self._files.inodes.upwards(directory):
+            if now < inode.attrs_until < now + late:
+                self._files.renew(inode)
+
+    async def _fetch(self, directory: Inode, lookups: _Lookups, *, anew: bool = False) -> None:
+        began = self._files.cache.now()
+        if await self._files.fetch(directory, partial(self._goes_on, lookups, lookups.count + PAGES), anew=anew):
+            lookups.took = self._files.cache.now() - began
 
     @staticmethod
-    def _goes_on(lookups: _Lookups, pages: int) -> bool:
+    def _goes_on(lookups: _Lookups, limit: int, pages: int) -> bool:
         lookups.pages = pages
-        return pages < lookups.count + PAGES
+        return pages < max(limit, lookups.count + PAGES)
 
     # --- walks
 

@@ -166,11 +166,16 @@ class InodeTable:
         last = self._last_places.get(inode) if inode.deleted else None
         return [name.place for name in inode.names] if last is None else [last]
 
+    def upwards(self, inode: Inode) -> Iterator[Inode]:
+        """The inode, the directory that it is in, and so on to the root."""
+        while inode is not self.root:
+            yield inode
+            inode = self.parent(inode)
+        yield inode
+
     def is_below(self, inode: Inode, directory: Inode) -> bool:
         """Whether the directory is on the way from the root to this inode."""
-        while inode is not self.root and inode is not directory:
-            inode = self.parent(inode)
-        return inode is directory
+        return directory in self.upwards(inode)
 
     # --- entering
 

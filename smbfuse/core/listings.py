@@ -8,6 +8,7 @@ newest ones, and would see a removed file again, or an older size, if it were to
 from __future__ import annotations
 
 import stat
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from smbfuse.core.attrs import Attributes, Stat, count_links
@@ -44,10 +45,15 @@ class ListingCalls(Vfs):
         super().__init__(*args, **kwargs)
         self.fetching = UnderWay()
         """Directories that are being listed."""
+        self._renewing = UnderWay()
+        """Directories whose attributes are."""
         self.foresight = Foresight(self)
 
     def missed(self, directory: Inode) -> None:
         self.foresight.missed(directory)
+
+    def served(self, directory: Inode) -> None:
+        self.foresight.served(directory)
 
     @system_call
     async def opendir(self, number: int) -> int:
@@ -162,10 +168,27 @@ class ListingCalls(Vfs):
         self.listed(directory)
         return found, asked.when, at_all
 
-    async def fetch(self, directory: Inode, goes_on: Callable[[int], bool] = lambda pages: True) -> None:
-        """Have a directory's listing in the cache before it is asked for; `goes_on` as above. StatusError."""
-        if directory not in self.fetching and self._kept(directory) is None:
+    async def fetch(
+        self, directory: Inode, goes_on: Callable[[int], bool] = lambda pages: True, *, anew: bool = False
+    ) -> bool:
+        """Have a directory's listing in the cache before it is asked for; `goes_on` as above. StatusError.
+
+        Returns whether it was fetched: not if one is there, and none is wanted `anew`, nor if one is under way.
+        """
+        wanted = directory not in self.fetching and (anew or self._kept(directory) is None)
+        if wanted:
             await self._list_now(directory, goes_on)
+        return wanted
+
+    def renew(self, directory: Inode) -> None:
+        """Ask for a directory's attributes before they are asked for, if that is not under way."""
+        if directory not in self._renewing:
+            self.soon(partial(self._ask_ahead, directory))
+
+    async def _ask_ahead(self, directory: Inode) -> None:
+        if directory not in self._renewing:
+            with self._renewing.of(directory):
+                await self._refresh(directory)
 
     async def _list(self, directory: Inode, goes_on: Callable[[int], bool]) -> tuple[Entries, bool]:
         """The directory's entries, and whether that is all.

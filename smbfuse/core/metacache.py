@@ -213,10 +213,10 @@ class MetaCache:
     # --- names in a directory
 
     def name(self, directory: Inode, name: str) -> Present | Absent | None:
-        """What the directory's listing says of a name; None: it says nothing (any more)."""
+        """What is known of a name, by the directory's listing if there is one; None: nothing (any more)."""
         listing = self.listing(directory)
         if listing is None:
-            return None
+            return self._subdirectory(directory, name)
         known = listing.entries.get(self._key(name))
         if known is not None and known[1] is None:
             return None
@@ -226,6 +226,14 @@ class MetaCache:
         spelling, attrs = known
         assert attrs is not None  # noqa: S101 - looked at above
         return Present(spelling, attrs, listing.until)
+
+    def _subdirectory(self, directory: Inode, name: str) -> Present | None:
+        """What is known of a directory holds for its name: it has no other, and is never asked for by a FID."""
+        inode = directory.entries.get(self._key(name)) if directory.entries is not None else None
+        if inode is None or inode.kind != stat.S_IFDIR or inode.attrs is None or self._clock() >= inode.attrs_until:
+            return None
+        self.statistics.verdicts[self._served] += 1
+        return Present(inode.spelling, inode.attrs, inode.attrs_until)
 
     def lists(self, directory: Inode, name: str) -> bool:
         """Whether the name is in a listing of the directory, however old that is."""

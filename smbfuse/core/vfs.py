@@ -180,6 +180,9 @@ class Vfs:
     def missed(self, directory: Inode) -> None:
         """Nothing is known of a name in this directory. It is just asked for without `listings.py`."""
 
+    def served(self, directory: Inode) -> None:
+        """A name in this directory was not asked for, since that is known. Nobody cares without `listings.py`."""
+
     def doubt_all(self) -> None:
         """Nobody told us of changes for a while: ask again for everything. Nobody does without `filesystem.py`."""
 
@@ -402,6 +405,7 @@ class Vfs:
             return Absent(self.cache.now())  # a snapshot has no snapshots
         known = None if is_snapshot(name) else self.cache.name(parent, name)
         if known is not None:
+            self.served(parent)
             return known
         if not is_snapshot(name):
             self.missed(parent)

@@ -117,6 +117,49 @@ async def test_a_large_directory_is_not_listed_for_a_few_lookups(autojump_clock:
         assert (await cost(m, look))[0] <= 2 * FEW + PAGES + 1  # the search is ended, too
 
 
+async def test_what_is_in_use_is_asked_for_again_before_its_time_is_over(autojump_clock: MockClock) -> None:
+    """A program goes through a directory for some seconds: after the first few files it waits for nothing."""
+    async with far_away({f"dir/{name}": b"" for name in FLAT}) as m:
+        directory, root_until, name_until = 0, 0.0, 0.0
+
+        async def path(name: str) -> None:
+            """As the kernel does, which believes what it was told for as long as it was told."""
+            nonlocal directory, root_until, name_until
+            if trio.current_time() >= root_until:
+                attr_timeout = (await m.files.getattr(ROOT)).attr_timeout
+                root_until = trio.current_time() + attr_timeout
+            if trio.current_time() >= name_until:
+                entry = await m.files.lookup(ROOT, b"dir")
+                directory, name_until = entry.number, trio.current_time() + entry.entry_timeout
+            assert (await m.files.lookup(directory, name.encode())).number
+
+        async def use(start: int, end: int) -> None:
+            for name in list(FLAT)[start:end]:
+                await path(name)
+                await trio.sleep(0.02)
+
+        assert (await cost(m, lambda: use(0, 10)))[1] > 10
+        requests, trips = await cost(m, lambda: use(10, 260))
+        assert trips == pytest.approx(250, abs=1e-6), "it waits for itself only"
+        assert requests <= 5 * (2 + 3)  # in five seconds: both directories, and a listing of three pages
+        await trio.sleep(0.9)
+        assert await m.cost() == 0
+
+
+async def test_a_program_that_stops_leaves_one_listing_unused(autojump_clock: MockClock) -> None:
+    async with far_away(FLAT) as m:
+
+        async def look(count: int) -> None:
+            for name in list(FLAT)[:count]:
+                await m.files.lookup(ROOT, name.encode())
+                await trio.sleep(0.02)
+
+        await look(50)
+        before = m.requests
+        await trio.sleep(10)
+        assert m.requests - before <= 4
+
+
 async def test_where_nothing_may_be_kept_nothing_is_fetched(autojump_clock: MockClock) -> None:
     async with far_away(FLAT, actimeo=0) as m:
 
