@@ -371,12 +371,13 @@ class Tree:
         share: int = SHARE_ALL,
         oplock: int = OPLOCK_NONE,
         head: int = 0,
+        on_sent: Callable[[Callable[[], None]], None] | None = None,
     ) -> tuple[OpenFile, NtCreateAndXResponse | NtCreateAndXExtendedResponse]:
         """SMB_COM_NT_CREATE_ANDX: open, or create, and say what was found. [MS-CIFS] 2.2.4.64.
 
         To open what is there may be done twice: the first FID went with its connection. `oplock` is asked for
         (OPLOCK_EXCLUSIVE, OPLOCK_BATCH); what was granted stands in the OpenFile. So does what comes with it of the
-        `head` bytes at the start of the file, which must be a file and opened for reading.
+        `head` bytes at the start of the file, which must be a file and opened for reading. `on_sent`: see How.
         """
         request = NtCreateAndXRequest(
             name_length=len(UNICODE.encode(path.text)),
@@ -389,7 +390,7 @@ class Tree:
             file_name=path.text,
         )
         once = disposition != FILE_OPEN or bool(options & FILE_DELETE_ON_CLOSE)
-        ask = partial(self.request, request, flags2=path.flags2, on_late=self._close_late, once=once)
+        ask = partial(self.request, request, flags2=path.flags2, on_late=self._close_late, on_sent=on_sent, once=once)
         response = await self._with_head(ask, head) if head and self.chains else await ask()
         if not _is_open(response):
             response.check(path.text)

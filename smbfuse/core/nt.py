@@ -9,6 +9,7 @@ import stat
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from smbfuse.core.alongside import Alongside
 from smbfuse.core.attrs import ANYBODY, Attributes, Owner, from_nt
 from smbfuse.core.backend import Change, Space, child, split
 from smbfuse.core.looking import Looking
@@ -164,6 +165,8 @@ class NtBackend:
         self._path_rename = True
         """Whether FileRenameInformation by path is worth a try: Samba takes it, others want a FID."""
         self._internal_info = True
+        self._has_to_ask_numbers = False
+        """Whether an open has been seen to tell no number of the file, and there is a way to ask."""
         self._looking = Looking(self)
         self._to_undo: list[Callable[[], Awaitable[object]]] = []
 
@@ -271,6 +274,7 @@ class NtBackend:
 
         async def attempt() -> tuple[OpenFile, Attributes]:
             nonlocal made
+            look = Alongside(self.tree.session.connection, partial(self.stat, path))
             disposition = FILE_OPEN if made else FILE_CREATE if new.exclusive else FILE_OPEN_IF
             file, answer = await self.tree.create(
                 path,
@@ -279,13 +283,15 @@ class NtBackend:
                 options=FILE_NON_DIRECTORY_FILE,
                 attributes=FILE_ATTRIBUTE_NORMAL if new.permissions & 0o200 else FILE_ATTRIBUTE_READONLY,
                 oplock=new.oplock,
+                on_sent=look.begin if self._has_to_ask_numbers else None,
             )
             made = made or answer.create_disposition == FILE_CREATED
             with file.kept():
                 if new.truncate and not made and answer.end_of_file:
                     await self.tree.set_file(file, FileEndOfFileInfo(end_of_file=0))
                     answer.end_of_file = 0
-                attrs = from_nt(answer, answer.create_time, file_id=_file_id(answer) or await self.file_id(file))
+                attrs = from_nt(answer, answer.create_time, file_id=_file_id(answer))
+                attrs.file_id = attrs.file_id or await self._number(file, attrs, look)
                 attrs.new = made
                 return file, attrs
 
@@ -294,6 +300,14 @@ class NtBackend:
             made = made or await self._looking.is_made(path, stat.S_IFREG, since)
 
         return await self.tree.persist(attempt, look)
+
+    async def _number(self, file: OpenFile, attrs: Attributes, look: Alongside[Attributes]) -> int:
+        """The number of a file whose open did not tell it: by the look at its path, if that found the same file."""
+        self._has_to_ask_numbers = self._internal_info and not self.find_level
+        seen = await look.answer()
+        if seen is not None and seen.file_id and seen.btime_ns == attrs.btime_ns:
+            return seen.file_id
+        return await self.file_id(file)
 
     async def file_id(self, file: OpenFile) -> int:
         if not self._internal_info or self.find_level:

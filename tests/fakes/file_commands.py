@@ -105,7 +105,10 @@ def nt_create(context: Context, request: NtCreateAndXRequest) -> Body:
     delete = bool(request.create_options & FILE_DELETE_ON_CLOSE)
     connection.opens[fid] = Open(node, context.volume, request.desired_access, delete, oplock)
     context.fid = fid
-    return _create_answer(node, fid, action, oplock, extended=request.flags & NT_CREATE_REQUEST_EXTENDED_RESPONSE)
+    answer = _create_answer(node, fid, action, oplock, extended=request.flags & NT_CREATE_REQUEST_EXTENDED_RESPONSE)
+    if isinstance(answer, NtCreateAndXExtendedResponse) and connection.server.offer.numbers_in_opens:
+        answer.file_id = node.number
+    return answer
 
 
 def _maker(request: NtCreateAndXRequest) -> Callable[[str], Node]:
@@ -155,7 +158,7 @@ def _create_answer(node: Node, fid: int, action: int, oplock: int, *, extended: 
         **common,
         file_status_flags=NO_EAS | NO_SUBSTREAMS | NO_REPARSETAG,
         volume_guid=bytes(16),
-        file_id=node.number,
+        file_id=0,
         maximal_access_rights=FILE_ALL_ACCESS,
         guest_maximal_access_rights=0,
     )

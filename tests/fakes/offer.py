@@ -59,3 +59,5 @@ class Offer:
     acceptor: Callable[[], Acceptor] = field(default=Anybody)
     oplocks: bool = False
     """Whether opens get the oplock that they ask for. Nobody takes it back but a script."""
+    numbers_in_opens: bool = True
+    """Whether the answer to an open tells the file's number. smbd 4.17 says 0."""
