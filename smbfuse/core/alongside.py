@@ -13,34 +13,35 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import trio
 
 if TYPE_CHECKING:
-    from smbfuse.client.connection import Connection
+    from smbfuse.client.tree import Tree
 
 T = TypeVar("T")
 
 
 class Alongside(Generic[T]):
-    """One question, `ask`, on a connection."""
+    """One question, `ask`, on a tree."""
 
-    def __init__(self, connection: Connection, ask: Callable[[], Awaitable[T]]) -> None:
-        self._connection = connection
+    def __init__(self, tree: Tree, ask: Callable[[], Awaitable[T]]) -> None:
+        self._tree = tree
         self._ask = ask
         self._answer: T | None = None
         self._done: trio.Event | None = None
+        """Of the question that is under way: there is none where the connection was lost before it could be asked."""
 
     def begin(self, _cancel: Callable[[], None]) -> None:
-        """The other request is on the wire (`on_sent` of `Connection.request`)."""
-        self._done = trio.Event()
-        self._connection.spawn(self._run, self._done)
+        """The other request is on the wire (`on_sent` of `Connection.request`): on that of now, perhaps a new one."""
+        self._tree.session.connection.spawn(self._run)
 
-    async def _run(self, done: trio.Event) -> None:
+    async def _run(self) -> None:
+        done = self._done = trio.Event()
         try:
             self._answer = await self._ask()
-        finally:
+        finally:  # a lost connection ends it
             done.set()
 
     async def answer(self) -> T | None:
-        """What came; None if nothing was asked, or nothing came."""
+        """What came; None if nothing was asked, or nothing came. To be awaited when the other answer is here."""
         if self._done is not None:
-            with trio.move_on_after(self._connection.timeout):
+            with trio.move_on_after(self._tree.session.connection.timeout):
                 await self._done.wait()
         return self._answer

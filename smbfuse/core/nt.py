@@ -274,7 +274,7 @@ class NtBackend:
 
         async def attempt() -> tuple[OpenFile, Attributes]:
             nonlocal made
-            look = Alongside(self.tree.session.connection, partial(self.stat, path))
+            look = Alongside(self.tree, partial(self.stat, path))
             disposition = FILE_OPEN if made else FILE_CREATE if new.exclusive else FILE_OPEN_IF
             file, answer = await self.tree.create(
                 path,
