@@ -14,6 +14,7 @@ listing allows, which took as long as the next one will.
 
 from __future__ import annotations
 
+import math
 import stat
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -50,6 +51,8 @@ class _Lookups:
     """How many its listing has at least, if it had too many."""
     took: float = 0.0
     """Seconds for which its listing was under way."""
+    served: float = -math.inf
+    """When the last one was answered without asking."""
     quiet_until: float = 0.0
     """When to see again whether something is to be renewed."""
 
@@ -130,10 +133,12 @@ class Foresight:
         if lookups is None:
             return
         lookups.count += 1
-        now, late = self._files.cache.now(), LATE * lookups.took
-        if not late or now < lookups.quiet_until:
+        now, before = self._files.cache.now(), lookups.served
+        lookups.served = now
+        if not lookups.took or now < lookups.quiet_until:
             return
-        lookups.quiet_until = now + late / 4
+        late = LATE * lookups.took + min(now - before, self._files.cache.lifetime / 2)  # the next one may be too late
+        lookups.quiet_until = now + lookups.took / 2
         listing = directory.listing
         wanted = lookups.count >= max(FEW, lookups.pages) and directory not in self._files.fetching
         if wanted and listing is not None and listing.until < now + late:
