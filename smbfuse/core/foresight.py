@@ -137,7 +137,8 @@ class Foresight:
         lookups.served = now
         if not lookups.took or now < lookups.quiet_until:
             return
-        late = LATE * lookups.took + min(now - before, self._files.cache.lifetime / 2)  # the next one may be too late
+        # The next lookup may come too late for that, as programs do other things, too.
+        late = LATE * lookups.took + min(2 * (now - before), self._files.cache.lifetime / 2)
         lookups.quiet_until = now + lookups.took / 2
         listing = directory.listing
         wanted = lookups.count >= max(FEW, lookups.pages) and directory not in self._files.fetching
