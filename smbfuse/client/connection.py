@@ -230,10 +230,15 @@ class Connection:
             self._count(body.COMMAND)
             self._send(self.engine.unanswered(body, tid=tid, uid=uid))
 
-    def spawn(self, work: Callable[..., Awaitable[object]], *args: object) -> None:
-        """Run `work` in the background, as long as the connection lives. For closing what nobody wants any more."""
-        if self._nursery is not None and self.lost is None:
-            self._nursery.start_soon(self._guarded, work, *args)
+    def spawn(self, work: Callable[..., Awaitable[object]], *args: object) -> bool:
+        """Run `work` in the background, as long as the connection lives. False: it does not any more.
+
+        For closing what nobody wants any more, and for what is wanted soon.
+        """
+        if self._nursery is None or self.lost is not None:
+            return False
+        self._nursery.start_soon(self._guarded, work, *args)
+        return True
 
     async def _guarded(self, work: Callable[..., Awaitable[object]], *args: object) -> None:
         try:

@@ -6,17 +6,20 @@ The document's Sid, the search handle, is `search_id` here: a security identifie
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+import trio
+
 from smbfuse.client.treeconnect import Tries
-from smbfuse.errors import ConnectionLost, RemoteProtocolError
+from smbfuse.errors import ConnectionLost, RemoteProtocolError, SmbfuseError
 from smbfuse.ntstatus import (
     STATUS_NO_MORE_FILES,
     STATUS_NO_SUCH_FILE,
 )
 from smbfuse.proto.events import Response
 from smbfuse.wire import trans2
-from smbfuse.wire.chains import iter_entries
+from smbfuse.wire.chains import iter_entries, last_entry
 from smbfuse.wire.const import (
     SMB_FIND_CLOSE_AFTER_REQUEST,
     SMB_FIND_CLOSE_AT_EOS,
@@ -27,6 +30,8 @@ from smbfuse.wire.files import FindClose2Request
 from smbfuse.wire.text import UNICODE
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from smbfuse.client.tree import ServerPath, Tree
     from smbfuse.client.treeconnect import TreeConnect
     from smbfuse.wire.codec import WireStruct
@@ -40,8 +45,39 @@ _FIRST_FLAGS: Final = SMB_FIND_CLOSE_AT_EOS | SMB_FIND_RETURN_RESUME_KEYS
 _END: Final = frozenset({STATUS_NO_MORE_FILES, STATUS_NO_SUCH_FILE})
 
 
+class _Ahead:
+    """A page that is under way before it is asked for."""
+
+    def __init__(self) -> None:
+        self.begun = trio.Event()
+        self._done = trio.Event()
+        self._response: Response | None = None
+        self._failure: SmbfuseError | None = None
+
+    async def run(self, ask: Callable[[], Awaitable[Response]]) -> None:
+        self.begun.set()
+        try:
+            self._response = await ask()
+        except SmbfuseError as exc:
+            self._failure = exc
+        finally:  # with the connection it ends without either
+            self._done.set()
+
+    async def answer(self) -> Response:
+        """It, or what became of it: ConnectionLost, RequestTimeout. The request has its deadline."""
+        await self._done.wait()
+        if self._failure is not None:
+            raise self._failure
+        if self._response is None:
+            raise ConnectionLost("the connection was lost with a page of a listing under way")
+        return self._response
+
+
 class Search(Generic[E]):
     """One search. Call `next_page` until it gives an empty page, or `close` before that.
+
+    Who has asked for a second page will want all: from then on each is asked for when the one before has come, so that
+    it is under way while that is taken apart.
 
     The server forgets it with the connection. Then it begins anew: names that were given come once more.
     """
@@ -60,6 +96,7 @@ class Search(Generic[E]):
         self._last = ""
         self._given = 0
         self._ended = False
+        self._ahead: _Ahead | None = None
 
     async def next_page(self) -> list[E]:
         """The next entries, `.` and `..` among them; none at the end. Raises StatusError."""
@@ -69,7 +106,7 @@ class Search(Generic[E]):
             except ConnectionLost as exc:
                 if self._search_id is None:
                     raise  # that is waited for long enough
-                self._search_id, self._at, self._last, self._given = None, None, "", 0
+                self._search_id, self._at, self._last, self._given, self._ahead = None, None, "", 0, None
                 await self._tree.try_again(exc, self._tries)
         return []
 
@@ -103,19 +140,38 @@ class Search(Generic[E]):
         return self._entries(response, answer.search_count, answer.end_of_search)
 
     async def _next(self) -> list[E]:
+        ahead, self._ahead = self._ahead, None
+        response = await (self._ask_next(self._last) if ahead is None else ahead.answer())
+        if self._at_end(response):
+            return []
+        answer = trans2.FindNext2ResponseParameters.unpack(_parameters(response))
+        if not answer.end_of_search:
+            await self._ask_ahead(response)
+        return self._entries(response, answer.search_count, answer.end_of_search)
+
+    async def _ask_next(self, last: str) -> Response:
         assert self._search_id is not None  # noqa: S101 - next_page asked
         parameters = trans2.FindNext2Parameters(
             sid=self._search_id,
             search_count=self._count,
             information_level=self._number,
             flags=_FIRST_FLAGS | SMB_FIND_CONTINUE_FROM_LAST,
-            file_name=self._last,
+            file_name=last,
         )
-        response = await self._tree.trans2(parameters, max_data=MAX_DATA, flags2=self._pattern.flags2, at=self._at)
-        if self._at_end(response):
-            return []
-        answer = trans2.FindNext2ResponseParameters.unpack(_parameters(response))
-        return self._entries(response, answer.search_count, answer.end_of_search)
+        return await self._tree.trans2(parameters, max_data=MAX_DATA, flags2=self._pattern.flags2, at=self._at)
+
+    async def _ask_ahead(self, response: Response) -> None:
+        """Have the page behind this one on the wire when this returns."""
+        assert self._at is not None  # noqa: S101 - it was answered there
+        assert response.transaction is not None  # noqa: S101 - trans2 said so
+        last = last_entry(self._level, response.transaction.data, UNICODE)
+        if last is None or last.file_name == self._last:  # type: ignore[attr-defined] # every FIND level has a name
+            return
+        name: str = last.file_name  # type: ignore[attr-defined] # likewise
+        ahead = _Ahead()
+        if self._at.session.connection.spawn(ahead.run, partial(self._ask_next, name)):
+            self._ahead = ahead
+            await ahead.begun.wait()
 
     def _at_end(self, response: Response) -> bool:
         self._ended = response.status in _END

@@ -30,10 +30,11 @@ class Alongside(Generic[T]):
 
     def begin(self, _cancel: Callable[[], None]) -> None:
         """The other request is on the wire (`on_sent` of `Connection.request`): on that of now, perhaps a new one."""
-        self._tree.session.connection.spawn(self._run)
+        done = trio.Event()
+        if self._tree.session.connection.spawn(self._run, done):
+            self._done = done
 
-    async def _run(self) -> None:
-        done = self._done = trio.Event()
+    async def _run(self, done: trio.Event) -> None:
         try:
             self._answer = await self._ask()
         finally:  # a lost connection ends it

@@ -50,6 +50,19 @@ def iter_entries(cls: type[E], data: Buffer, text: TextCodec = UNICODE) -> Itera
         raise WireError(f"{cls.__name__} is cut short")
 
 
+def last_entry(cls: type[E], data: Buffer, text: TextCodec = UNICODE) -> E | None:
+    """The last of them, without taking apart the others; None where `iter_entries` finds none, or something wrong."""
+    pos, end = 0, len(data)
+    while end - pos >= cls.SIZE:
+        (step,) = _next(data, pos)
+        if not step or pos + step >= end:
+            return cls.unpack(data, pos, end, text)
+        if step < cls.SIZE:
+            return None
+        pos += step
+    return None
+
+
 def pack_entries(entries: Iterable[ChainEntry], text: TextCodec = UNICODE, *, align: int = 8) -> bytes:
     """Encode a chain; each entry but the first begins at a multiple of `align`. Offsets in the entries do not matter,
 
