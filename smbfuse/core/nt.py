@@ -274,7 +274,7 @@ class NtBackend:
 
         async def attempt() -> tuple[OpenFile, Attributes]:
             nonlocal made
-            look = Alongside(self.tree, partial(self.stat, path))
+            beside = Alongside(self.tree, partial(self.stat, path))
             disposition = FILE_OPEN if made else FILE_CREATE if new.exclusive else FILE_OPEN_IF
             file, answer = await self.tree.create(
                 path,
@@ -283,7 +283,7 @@ class NtBackend:
                 options=FILE_NON_DIRECTORY_FILE,
                 attributes=FILE_ATTRIBUTE_NORMAL if new.permissions & 0o200 else FILE_ATTRIBUTE_READONLY,
                 oplock=new.oplock,
-                on_sent=look.begin if self._has_to_ask_numbers else None,
+                on_sent=beside.begin if self._has_to_ask_numbers else None,
             )
             made = made or answer.create_disposition == FILE_CREATED
             with file.kept():
@@ -291,7 +291,7 @@ class NtBackend:
                     await self.tree.set_file(file, FileEndOfFileInfo(end_of_file=0))
                     answer.end_of_file = 0
                 attrs = from_nt(answer, answer.create_time, file_id=_file_id(answer))
-                attrs.file_id = attrs.file_id or await self._number(file, attrs, look)
+                attrs.file_id = attrs.file_id or await self._number(file, attrs, beside)
                 attrs.new = made
                 return file, attrs
 
@@ -301,10 +301,10 @@ class NtBackend:
 
         return await self.tree.persist(attempt, look)
 
-    async def _number(self, file: OpenFile, attrs: Attributes, look: Alongside[Attributes]) -> int:
+    async def _number(self, file: OpenFile, attrs: Attributes, beside: Alongside[Attributes]) -> int:
         """The number of a file whose open did not tell it: by the look at its path, if that found the same file."""
         self._has_to_ask_numbers = self._internal_info and not self.find_level
-        seen = await look.answer()
+        seen = await beside.answer()
         if seen is not None and seen.file_id and seen.btime_ns == attrs.btime_ns:
             return seen.file_id
         return await self.file_id(file)
