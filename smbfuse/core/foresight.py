@@ -8,8 +8,8 @@ Guesses may be wrong, so they are bounded: a listing that lookups made us fetch 
 lookups, and some; a walk has a few listings under way or waiting to be used, more with each one that was used, fewer
 when one was not.
 
-What is in use is asked for again before its time is over, so that nobody has to wait when it is: as late as the last
-listing allows, which took as long as the next one will.
+A listing that answers lookups, and the attributes of the directories above it, are asked for again before their time is
+over, so that nobody has to wait then: as late as the last listing and the pace of the lookups allow.
 """
 
 from __future__ import annotations

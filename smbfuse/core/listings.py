@@ -46,7 +46,7 @@ class ListingCalls(Vfs):
         self.fetching = UnderWay()
         """Directories that are being listed."""
         self._renewing = UnderWay()
-        """Directories whose attributes are."""
+        """Directories whose attributes are being asked for ahead."""
         self.foresight = Foresight(self)
 
     def missed(self, directory: Inode) -> None:

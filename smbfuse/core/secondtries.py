@@ -1,7 +1,7 @@
-"""Opens that the kernel tries a second time, since the file has lost the name by which a program asked for it.
+"""What the kernel tries a second time, opens above all, as the file has lost the name by which a program asked for it.
 
 The kernel asks for a file by the number that it took for a name. If another has come to stand there meanwhile, the
-answer is ESTALE, upon which the kernel looks the name up anew and opens once more; but once only. A program that was
+answer is ESTALE, upon which the kernel looks the name up anew and tries once more; but once only. A program that was
 not scheduled between these two would be told ESTALE if the file has been replaced again, which no local file system
 does: configuration that is replaced all the time is read all the time. So the second lookup opens the file itself, and
 holds it until the kernel's open has come: then its name may go. Nothing of the kind costs anything before an ESTALE.
