@@ -123,7 +123,7 @@ class Smbd:
     `options` override lines of [global], for example `{"server signing": "mandatory"}`. Each wait has a
     deadline and raises TimeoutError; a server that does not start raises RuntimeError with its log.
     `clock_ahead` is by how many seconds its clock differs from ours: what it serves has times of that clock, the files
-    on its disk have those of ours.
+    on its disk have those of ours. Only one that is not ours (not 0) may be set later.
     """
 
     def __init__(
@@ -139,12 +139,12 @@ class Smbd:
         self.shares = {share.name: share for share in shares}
         self.users = tuple(users)
         self.address = address
-        self.clock_ahead = clock_ahead
-        self._clock = _clock(clock_ahead)
         # Not pytest's tmp_path: paths of Unix sockets below it must stay under 108 bytes.
         self.directory = Path(tempfile.mkdtemp(prefix="smbfuse-smbd-"))
         # Accounts other than ours reach what is served from here, but not `private`.
         self.directory.chmod(0o755)
+        self._clock = _clock(self.directory / "clock") if clock_ahead else []
+        self.set_clock(clock_ahead)
         self._claim = PortClaim(address)
         self.port = self._claim.port
         self._smbd: subprocess.Popen[bytes] | None = None
@@ -225,6 +225,14 @@ class Smbd:
         with socket.socket() as probe:
             probe.settimeout(_START_TIMEOUT)
             return probe.connect_ex((self.address, self.port)) == 0
+
+    def set_clock(self, ahead: float) -> None:
+        """From now on its clock differs from ours by so many seconds."""
+        self.clock_ahead = ahead
+        if self._clock:
+            new = self.directory / "clock.new"
+            new.write_text(f"{ahead:+f}\n")
+            new.replace(self.directory / "clock")  # it is read at any time
 
     def kill(self) -> None:
         """SIGKILL to all of it at once, as a power cut: clients get no farewell. `restart` brings it back."""
@@ -428,14 +436,13 @@ def _run(program: str, *arguments: str, text: str = "") -> str:
     return done.stdout
 
 
-def _clock(ahead: float) -> list[str]:
-    """Environment in which a program has another time, of files too. Waits keep their length."""
-    if not ahead:
-        return []
+def _clock(ahead: Path) -> list[str]:
+    """Environment in which a program's time, of files too, differs by what that file says. Waits keep their length."""
     library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
     if library is None:
         raise FileNotFoundError("libfaketime is not installed (Debian: apt-get install faketime)")
-    return [f"LD_PRELOAD={library}", f"FAKETIME={ahead:+f}", "FAKETIME_DONT_FAKE_MONOTONIC=1", "FAKE_UTIME=1"]
+    told = [f"FAKETIME_TIMESTAMP_FILE={ahead}", "FAKETIME_NO_CACHE=1"]
+    return [f"LD_PRELOAD={library}", *told, "FAKETIME_DONT_FAKE_MONOTONIC=1", "FAKE_UTIME=1"]
 
 
 def _environment(*entries: str) -> dict[str, str]:
