@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Final, TypedDict
 
 import trio
 
+from smbfuse.client.clock import seconds_asleep
 from smbfuse.client.window import Window
 from smbfuse.errors import AnswerSpoiled, ConnectionLost, RemoteProtocolError, RequestTimeout, SmbfuseError, WireError
 from smbfuse.proto.engine import Engine
@@ -416,16 +416,6 @@ class Connection:
         self._scope.cancel()
         if self.on_lost is not None:
             self.on_lost(why)
-
-
-def since_boot_ns() -> int:
-    """A clock that nobody sets, and that goes on while this machine is suspended."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-
-
-def seconds_asleep() -> float:
-    """For how long this machine has been suspended since it was started: trio's clock stands still then."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
 def _copy(why: ConnectionLost, *, sent: bool = False) -> ConnectionLost:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import trio
 
 from smbfuse.client.auth import authenticator
-from smbfuse.client.connection import Connection, since_boot_ns
+from smbfuse.client.clock import ServerClock
+from smbfuse.client.connection import Connection
 from smbfuse.client.transport import connect
 from smbfuse.errors import (
     AuthenticationError,
@@ -104,12 +105,6 @@ class Limits:
     """Bytes of the largest message the server takes, header included."""
     max_mpx_count: int
     signing: bool
-    clock_ahead_ns: int = 0
-    """By how much the server's clock was ahead of the time since this machine was started, when it answered."""
-
-    def server_now_ns(self) -> int:
-        """The server's clock, as far as nobody sets it. That ours may be set does not matter."""
-        return since_boot_ns() + self.clock_ahead_ns
 
     def has(self, capability: int) -> bool:
         """Whether the server has this capability (CAP_...)."""
@@ -135,7 +130,8 @@ class Session:
         self._at_least = at_least or Strength(signing=False)
         self._server_token = b""
         self._renewing = trio.Lock()
-        self.limits = Limits(0, 0, 1, False, 0)
+        self.limits = Limits(0, 0, 1, False)
+        self.clock = ServerClock()
         self.server_os = ""
         self.server_lan_manager = ""
         """NativeLanMan, what calls itself "Windows ..." only where it is; smbd calls itself Windows in `server_os`."""
@@ -193,8 +189,8 @@ class Session:
             max_buffer_size=max(negotiated.max_buffer_size, 1024),
             max_mpx_count=min(max(negotiated.max_mpx_count, 1), MAX_AT_ONCE),
             signing=bool(server_signs or server_must),
-            clock_ahead_ns=filetime_to_ns(negotiated.system_time) - since_boot_ns(),
         )
+        self.clock.shows(filetime_to_ns(negotiated.system_time))
         engine = self.connection.engine
         if not self.limits.signing:
             engine.flags2 &= ~SMB_FLAGS2_SMB_SECURITY_SIGNATURE

@@ -14,8 +14,9 @@ What was not done is done then. `ServerPath.file_id` says which file was meant.
 from __future__ import annotations
 
 import stat
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from smbfuse.client.clock import GRAIN_NS
 from smbfuse.core.attrs import alike
 from smbfuse.core.backend import NOT_THERE
 from smbfuse.errors import StatusError
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from smbfuse.client.tree import ServerPath
     from smbfuse.core.attrs import Attributes
     from smbfuse.core.backend import Backend
-
-GRAIN_NS: Final = 2 * 10**9
-"""The coarsest grain of a server's time stamps (FAT), and more than its clock may be misjudged by."""
 
 
 class Looking:

@@ -173,8 +173,7 @@ class NtBackend:
     # --- asking
 
     def now_ns(self) -> int:
-        """The server's clock, which ticks every 100 ns: in between it would tell times that no server keeps."""
-        return self.tree.session.limits.server_now_ns() // 100 * 100
+        return self.tree.session.clock.now_ns()
 
     async def stat(self, path: ServerPath) -> Attributes:
         """Attributes of one path, in one request: a search for just this name, which tells the file id too.
@@ -293,6 +292,8 @@ class NtBackend:
                 attrs = from_nt(answer, answer.create_time, file_id=_file_id(answer))
                 attrs.file_id = attrs.file_id or await self._number(file, attrs, beside)
                 attrs.new = made
+                if made:
+                    self.tree.session.clock.dated(attrs.ctime_ns, since)
                 return file, attrs
 
         async def look() -> None:

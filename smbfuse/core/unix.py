@@ -207,6 +207,7 @@ class UnixBackend(NtBackend):
             attrs = _attributes(answer)
             attrs.new = made or answer.create_action == FILE_CREATED
             if attrs.new:
+                self.tree.session.clock.dated(attrs.ctime_ns, since)
                 await self._insist(path, attrs, new.permissions)
                 await self._give(path, attrs, new.owner)
         return file, attrs
@@ -280,6 +281,7 @@ class UnixBackend(NtBackend):
         attrs = await self.tree.persist(attempt, look)
         if attrs is None:
             return None
+        self.tree.session.clock.dated(attrs.ctime_ns, since)
         # A set-group-id directory hands that bit down: the server's disk has seen to it.
         await self._insist(path, attrs, permissions | (attrs.permissions or 0) & stat.S_ISGID)
         await self._give(path, attrs, owner)

@@ -15,7 +15,7 @@ LARGE = CAP_LARGE_READX | CAP_LARGE_WRITEX
 
 
 def limits(capabilities: int, *, buffer: int = 16644, signing: bool = False) -> Limits:
-    return Limits(capabilities, buffer, 50, signing, 0)
+    return Limits(capabilities, buffer, 50, signing)
 
 
 @pytest.mark.parametrize(

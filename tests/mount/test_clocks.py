@@ -165,3 +165,32 @@ def test_rsync_finds_nothing_to_do_the_second_time(place: Place, tmp_path: Path)
     command = ["rsync", "-rti", f"{tmp_path}/", f"{place.path}/"]
     assert "a" in subprocess.check_output(command, text=True)
     assert subprocess.check_output(command, text=True) == ""
+
+
+@pytest.fixture
+def set_clock(server: Smbd) -> Iterator[Callable[[float], None]]:
+    """Set the server's clock, by so many seconds, for a test."""
+    before = server.clock_ahead
+    yield lambda seconds: server.set_clock(server.clock_ahead + seconds)
+    server.set_clock(before)
+
+
+@pytest.mark.parametrize("way", [1, -1], ids=["forward", "back"])
+def test_a_clock_that_is_set_is_heeded_from_the_next_new_file_on(
+    place: Place, is_now: Now, set_clock: Callable[[float], None], way: int
+) -> None:
+    path = old(place.path / "f")
+    set_clock(way * 7200)
+    (place.path / "new").touch()
+    path.touch()
+    assert is_now(path.stat().st_mtime)
+
+
+def test_a_new_file_is_not_touched_before_it_was_made(place: Place, set_clock: Callable[[float], None]) -> None:
+    """As if the server's answer about its time had been late by that much."""
+    set_clock(0.5)
+    path = place.path / "f"
+    with path.open("xb") as file:
+        made = os.fstat(file.fileno()).st_ctime_ns
+    path.touch()
+    assert made <= path.stat().st_mtime_ns
