@@ -9,15 +9,13 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-import trio
-
+from smbfuse.client.ahead import Ahead
 from smbfuse.client.treeconnect import Tries
-from smbfuse.errors import ConnectionLost, RemoteProtocolError, SmbfuseError
+from smbfuse.errors import ConnectionLost, RemoteProtocolError
 from smbfuse.ntstatus import (
     STATUS_NO_MORE_FILES,
     STATUS_NO_SUCH_FILE,
 )
-from smbfuse.proto.events import Response
 from smbfuse.wire import trans2
 from smbfuse.wire.chains import iter_entries, last_entry
 from smbfuse.wire.const import (
@@ -30,10 +28,9 @@ from smbfuse.wire.files import FindClose2Request
 from smbfuse.wire.text import UNICODE
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from smbfuse.client.tree import ServerPath, Tree
     from smbfuse.client.treeconnect import TreeConnect
+    from smbfuse.proto.events import Response
     from smbfuse.wire.codec import WireStruct
 
 E = TypeVar("E", bound="WireStruct")
@@ -43,34 +40,6 @@ MAX_NAMES: Final = 1_000_000
 """Names of one directory at most. A listing is held in memory, and a server that lies has no end of names."""
 _FIRST_FLAGS: Final = SMB_FIND_CLOSE_AT_EOS | SMB_FIND_RETURN_RESUME_KEYS
 _END: Final = frozenset({STATUS_NO_MORE_FILES, STATUS_NO_SUCH_FILE})
-
-
-class _Ahead:
-    """A page that is under way before it is asked for."""
-
-    def __init__(self) -> None:
-        self.begun = trio.Event()
-        self._done = trio.Event()
-        self._response: Response | None = None
-        self._failure: SmbfuseError | None = None
-
-    async def run(self, ask: Callable[[], Awaitable[Response]]) -> None:
-        self.begun.set()
-        try:
-            self._response = await ask()
-        except SmbfuseError as exc:
-            self._failure = exc
-        finally:  # with the connection it ends without either
-            self._done.set()
-
-    async def answer(self) -> Response:
-        """It, or what became of it: ConnectionLost, RequestTimeout. The request has its deadline."""
-        await self._done.wait()
-        if self._failure is not None:
-            raise self._failure
-        if self._response is None:
-            raise ConnectionLost("the connection was lost with a page of a listing under way")
-        return self._response
 
 
 class Search(Generic[E]):
@@ -96,7 +65,7 @@ class Search(Generic[E]):
         self._last = ""
         self._given = 0
         self._ended = False
-        self._ahead: _Ahead | None = None
+        self._ahead: Ahead[Response] | None = None
 
     async def next_page(self) -> list[E]:
         """The next entries, `.` and `..` among them; none at the end. Raises StatusError."""
@@ -168,8 +137,8 @@ class Search(Generic[E]):
         if last is None or last.file_name == self._last:  # type: ignore[attr-defined] # every FIND level has a name
             return
         name: str = last.file_name  # type: ignore[attr-defined] # likewise
-        ahead = _Ahead()
-        if self._at.session.connection.spawn(ahead.run, partial(self._ask_next, name)):
+        ahead = Ahead(partial(self._ask_next, name))
+        if ahead.begin(self._at.session.connection):
             self._ahead = ahead
             await ahead.begun.wait()
 

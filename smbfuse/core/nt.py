@@ -6,16 +6,17 @@ import errno
 import logging
 import secrets
 import stat
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from smbfuse.core.alongside import Alongside
+from smbfuse.client.ahead import Ahead
 from smbfuse.core.attrs import ANYBODY, Attributes, Owner, from_nt
 from smbfuse.core.backend import Change, Space, child, split
 from smbfuse.core.looking import Looking
 from smbfuse.core.names import WINDOWS_NAMES, NameStyle, acceptable
 from smbfuse.core.reparse import read_target
-from smbfuse.errors import ConnectionLost, StatusError
+from smbfuse.errors import ConnectionLost, SmbfuseError, StatusError
 from smbfuse.ntstatus import (
     STATUS_ACCESS_DENIED,
     STATUS_CANNOT_DELETE,
@@ -273,7 +274,7 @@ class NtBackend:
 
         async def attempt() -> tuple[OpenFile, Attributes]:
             nonlocal made
-            beside = Alongside(self.tree, partial(self.stat, path))
+            look = Ahead(partial(self.stat, path))
             disposition = FILE_OPEN if made else FILE_CREATE if new.exclusive else FILE_OPEN_IF
             file, answer = await self.tree.create(
                 path,
@@ -282,7 +283,7 @@ class NtBackend:
                 options=FILE_NON_DIRECTORY_FILE,
                 attributes=FILE_ATTRIBUTE_NORMAL if new.permissions & 0o200 else FILE_ATTRIBUTE_READONLY,
                 oplock=new.oplock,
-                on_sent=beside.begin if self._has_to_ask_numbers else None,
+                on_sent=partial(self._begin, look) if self._has_to_ask_numbers else None,
             )
             made = made or answer.create_disposition == FILE_CREATED
             with file.kept():
@@ -290,7 +291,7 @@ class NtBackend:
                     await self.tree.set_file(file, FileEndOfFileInfo(end_of_file=0))
                     answer.end_of_file = 0
                 attrs = from_nt(answer, answer.create_time, file_id=_file_id(answer))
-                attrs.file_id = attrs.file_id or await self._number(file, attrs, beside)
+                attrs.file_id = attrs.file_id or await self._number(file, attrs, look)
                 attrs.new = made
                 if made:
                     self.tree.session.clock.dated(attrs.ctime_ns, since)
@@ -302,12 +303,21 @@ class NtBackend:
 
         return await self.tree.persist(attempt, look)
 
-    async def _number(self, file: OpenFile, attrs: Attributes, beside: Alongside[Attributes]) -> int:
+    def _begin(self, look: Ahead[Attributes], _cancel: Callable[[], None]) -> None:
+        """Look at a path right behind an open, which is on the wire (`on_sent` of `Connection.request`).
+
+        A server that takes one message after the other has opened the file by then. One that does not may tell of what
+        was there before, or of nothing at all, and so may one to which others have come between.
+        """
+        look.begin(self.tree.session.connection)  # that of now, perhaps a new one
+
+    async def _number(self, file: OpenFile, attrs: Attributes, look: Ahead[Attributes]) -> int:
         """The number of a file whose open did not tell it: by the look at its path, if that found the same file."""
         self._has_to_ask_numbers = self._internal_info and not self.find_level
-        seen = await beside.answer()
-        if seen is not None and seen.file_id and seen.btime_ns == attrs.btime_ns:
-            return seen.file_id
+        with suppress(SmbfuseError):
+            seen = await look.answer()
+            if seen.file_id and seen.btime_ns == attrs.btime_ns:
+                return seen.file_id
         return await self.file_id(file)
 
     async def file_id(self, file: OpenFile) -> int:

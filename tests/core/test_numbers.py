@@ -11,12 +11,10 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse.client.tree import connect_tree
-from smbfuse.core.alongside import Alongside
 from smbfuse.core.filesystem import FileSystem
 from smbfuse.core.inodes import ROOT
 from smbfuse.core.nt import NtBackend
 from smbfuse.core.settle import Settler
-from smbfuse.errors import ConnectionLost
 from smbfuse.ntstatus import STATUS_ACCESS_DENIED, STATUS_NO_SUCH_FILE
 from smbfuse.settings import MountSettings
 from smbfuse.wire.const import SMB_COM_NT_CREATE_ANDX, SMB_COM_TRANSACTION2, TRANS2_FIND_FIRST2
@@ -24,7 +22,7 @@ from tests.client.support import assert_idle, logged_on
 from tests.core.test_vfs import Mounted
 from tests.fakes.exchange import Exchange
 from tests.fakes.offer import Offer
-from tests.fakes.script import disconnected, dropped, refused
+from tests.fakes.script import disconnected, refused
 from tests.fakes.server import FakeServer
 from tests.fakes.volume import Node
 
@@ -109,31 +107,6 @@ async def test_a_look_that_fails_does_no_harm(status: int, autojump_clock: MockC
         m.server.script.on(refused(status), command=SMB_COM_TRANSACTION2, subcommand=TRANS2_FIND_FIRST2)
         assert await create(m, b"new1") == m.server.volume.find("new1").number
         assert await create(m, b"old", flags=0) == m.server.volume.find("old").number
-
-
-async def test_a_look_that_a_lost_connection_keeps_from_being_asked_is_not_waited_for(
-    autojump_clock: MockClock,
-) -> None:
-    async with far_away() as m:
-        begun = trio.current_time()
-        look = Alongside(m.tree, m.files.backend.space)
-        m.tree.session.connection.fail(ConnectionLost("the cable"))
-        look.begin(lambda: None)
-        await wait_all_tasks_blocked()
-        assert await look.answer() is None
-        assert trio.current_time() == begun
-
-
-async def test_a_look_ends_with_its_connection(autojump_clock: MockClock) -> None:
-    async with far_away() as m:
-        m.server.script.on(dropped)
-        begun = trio.current_time()
-        look = Alongside(m.tree, m.files.backend.space)
-        look.begin(lambda: None)
-        await wait_all_tasks_blocked()
-        m.tree.session.connection.fail(ConnectionLost("the cable"))
-        assert await look.answer() is None
-        assert trio.current_time() == begun
 
 
 async def test_an_open_that_fails_waits_for_no_look(autojump_clock: MockClock) -> None:
