@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
@@ -16,6 +16,7 @@ import trio
 from smbfuse.client.auth import authenticator
 from smbfuse.client.clock import ServerClock
 from smbfuse.client.connection import Connection
+from smbfuse.client.limits import Limits
 from smbfuse.client.transport import connect
 from smbfuse.errors import (
     AuthenticationError,
@@ -94,21 +95,6 @@ _CAPABILITIES: Final = (
     | CAP_LARGE_WRITEX
     | CAP_EXTENDED_SECURITY
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the negotiation settled about sizes and abilities."""
-
-    capabilities: int
-    max_buffer_size: int
-    """Bytes of the largest message the server takes, header included."""
-    max_mpx_count: int
-    signing: bool
-
-    def has(self, capability: int) -> bool:
-        """Whether the server has this capability (CAP_...)."""
-        return bool(self.capabilities & capability)
 
 
 class Strength(NamedTuple):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from smbfuse.wire.const import CAP_LARGE_READX, CAP_LARGE_WRITEX, CAP_UNIX
 
 if TYPE_CHECKING:
-    from smbfuse.client.session import Limits
+    from smbfuse.client.limits import Limits
     from smbfuse.settings import ServerSettings
 
 PAGE: Final = 4096

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import trio
 
 from smbfuse.client.tree import MAX_DATA
-from smbfuse.core.nt import UNKNOWN_LEVEL
+from smbfuse.core.statuses import UNKNOWN_LEVEL
 from smbfuse.errors import StatusError
 from smbfuse.ntstatus import STATUS_ACCESS_DENIED
 from smbfuse.wire.const import FILE_OPEN, FILE_READ_ATTRIBUTES, POSIX_ACL_KEEP

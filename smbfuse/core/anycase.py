@@ -12,8 +12,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 from smbfuse.core.handles import DirHandle
+from smbfuse.core.known import Absent, Present
 from smbfuse.core.listings import ListingCalls
-from smbfuse.core.metacache import Absent, Present
 from smbfuse.core.names import WINDOWS_NAMES, from_kernel, is_snapshot
 from smbfuse.core.namespace import NameCalls
 from smbfuse.core.vfs import Entry

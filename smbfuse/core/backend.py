@@ -7,18 +7,11 @@ extensions. Paths are the server's (`path`). Statuses come up as StatusError; `v
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from smbfuse.client.tree import ServerPath
 from smbfuse.core.attrs import ANYBODY, Owner
 from smbfuse.core.names import NameStyle, is_snapshot
-from smbfuse.ntstatus import (
-    STATUS_NO_MORE_FILES,
-    STATUS_NO_SUCH_FILE,
-    STATUS_OBJECT_NAME_INVALID,
-    STATUS_OBJECT_NAME_NOT_FOUND,
-    STATUS_OBJECT_PATH_NOT_FOUND,
-)
 from smbfuse.wire.const import OPLOCK_NONE
 
 if TYPE_CHECKING:
@@ -29,18 +22,6 @@ if TYPE_CHECKING:
     from smbfuse.core.acls import PosixAcls
     from smbfuse.core.attrs import Attributes
     from smbfuse.wire.filelevels import FileBasicInfo
-
-
-NOT_THERE: Final = frozenset(
-    {
-        STATUS_NO_MORE_FILES,
-        STATUS_NO_SUCH_FILE,
-        STATUS_OBJECT_NAME_INVALID,
-        STATUS_OBJECT_NAME_NOT_FOUND,
-        STATUS_OBJECT_PATH_NOT_FOUND,
-    }
-)
-"""How servers say that a name stands for nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

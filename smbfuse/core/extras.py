@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from smbfuse.client.nttransact import enumerate_snapshots, query_security, set_security
 from smbfuse.client.tree import MAX_DATA, ServerPath
-from smbfuse.core.nt import UNKNOWN_LEVEL
+from smbfuse.core.statuses import UNKNOWN_LEVEL
 from smbfuse.errors import StatusError
 from smbfuse.ntstatus import (
     STATUS_EAS_NOT_SUPPORTED,

@@ -81,7 +81,7 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         self.writes = WriteBack(self._settler, self._send, lambda: self.backend.tree.sizes.write)
         self.ahead = ReadAhead(self._settler, lambda: self.backend.tree.sizes.read)
         self.oplocks = Oplocks(self.opens, self._settler, self.writes.write_back, self._forget)
-        self.news = News(self)
+        self.news = News(self, self.oplocks)
         self.watch = Watch(self, self.news.tell, self.news.nothing_is_sure)
         self.second_tries.hold, self.second_tries.let_go = self._open, self.release
         self._named[b"smb.cache"] = Fact(self._report)
@@ -447,7 +447,7 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
     # --- what others change
 
     async def _report(self, _: ServerPath) -> str:
-        return cache_report(self)
+        return cache_report(self, self.watch, self.news.statistics)
 
     def listed(self, directory: Inode) -> None:
         self.watch.used(directory)

@@ -17,15 +17,16 @@ from __future__ import annotations
 import math
 import stat
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from smbfuse.core.attrs import Attributes
-    from smbfuse.core.inodes import Inode
-    from smbfuse.core.listings import ListingCalls
+    from smbfuse.core.inodes import Inode, InodeTable
+    from smbfuse.core.metacache import MetaCache
+    from smbfuse.core.underway import UnderWay
 
 FEW: Final = 3
 """Lookups in one directory, within the lifetime of an answer, after which its listing is fetched."""
@@ -96,10 +97,25 @@ class _Plan:
         return iter(order[start : start + AHEAD])
 
 
+class Lister(Protocol):
+    """Who lists directories, and keeps what it found (listings.py)."""
+
+    cache: MetaCache
+    inodes: InodeTable
+    fetching: UnderWay
+    """Directories that are being listed ahead."""
+
+    def soon(self, work: Callable[[], Awaitable[object]]) -> None: ...
+
+    async def fetch(self, directory: Inode, goes_on: Callable[[int], bool] = ..., *, anew: bool = False) -> bool: ...
+
+    def renew(self, directory: Inode) -> None: ...
+
+
 class Foresight:
     """Of one mount; it asks for nothing where nothing may be kept."""
 
-    def __init__(self, files: ListingCalls) -> None:
+    def __init__(self, files: Lister) -> None:
         self._files = files
         self._lookups: OrderedDict[Inode, _Lookups] = OrderedDict()
         self._plans: OrderedDict[Inode, _Plan] = OrderedDict()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from smbfuse.core.attrs import Attributes
-    from smbfuse.core.metacache import Listing, Why
+    from smbfuse.core.known import Listing, Why
 
 ROOT: Final = 1
 """The number by which the kernel knows the root."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from smbfuse.core.attrs import Attributes, Stat, count_links
 from smbfuse.core.foresight import Foresight
 from smbfuse.core.handles import DirHandle
-from smbfuse.core.metacache import Absent, Listing
+from smbfuse.core.known import Absent, Listing
 from smbfuse.core.names import to_kernel
 from smbfuse.core.underway import UnderWay
 from smbfuse.core.vfs import Entry, Vfs, system_call

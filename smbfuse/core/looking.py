@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from smbfuse.client.clock import GRAIN_NS
 from smbfuse.core.attrs import alike
-from smbfuse.core.backend import NOT_THERE
+from smbfuse.core.statuses import NOT_THERE
 from smbfuse.errors import StatusError
 
 if TYPE_CHECKING:

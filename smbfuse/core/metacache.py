@@ -18,8 +18,9 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from smbfuse.core.known import SERVED, Absent, Listing, Present, Why
 
 if TYPE_CHECKING:
     from smbfuse.core.attrs import Attributes
@@ -29,17 +30,6 @@ CEILING: Final = 60.0
 """Seconds for which a share with SMB_UNIQUE_FILE_NAME lets names be cached; no option lifts it."""
 MAX_ENTRIES: Final = 100_000
 """Entries of all listings together; the listings longest unused go first."""
-
-
-@dataclass(slots=True)
-class Listing:
-    """A whole directory as the server listed it. Keys are names as the server compares them.
-
-    Attributes of None: the server has to be asked. We changed the file since, or others did, or its name.
-    """
-
-    entries: dict[str, tuple[str, Attributes | None]]
-    until: float
 
 
 @dataclass(slots=True)
@@ -63,36 +53,6 @@ class Asked:
                 entries.pop(key, None)
             else:
                 entries[key] = known
-
-
-@dataclass(slots=True)
-class Absent:
-    """A name that is known not to be there, until when."""
-
-    until: float
-
-
-@dataclass(slots=True)
-class Present:
-    """A name that is known to be there: how it is spelled, what it is, until when."""
-
-    name: str
-    attrs: Attributes
-    until: float
-
-
-class Why(Enum):
-    """Why something may be served without asking, or not; the values are for people."""
-
-    PROMISED = "the server promises that no file has two names"
-    YOUNG = "it is younger than actimeo"
-    NEVER_ASKED = "never asked"
-    EXPIRED = "its time is over"
-    CHANGED = "we changed it"
-    TOLD = "the server told of a change"
-
-
-SERVED: Final = frozenset({Why.PROMISED, Why.YOUNG})
 
 
 class Verdict(NamedTuple):

@@ -30,8 +30,9 @@ from smbfuse.wire.const import (
 
 if TYPE_CHECKING:
     from smbfuse.client.notify import Event
-    from smbfuse.core.filesystem import FileSystem
     from smbfuse.core.inodes import Inode
+    from smbfuse.core.oplocks import Oplocks
+    from smbfuse.core.vfs import Vfs
 
 log: Final = logging.getLogger(__name__)
 
@@ -74,9 +75,10 @@ class _Notices:
 class News:
     """Takes events to the cache and to the kernel."""
 
-    def __init__(self, files: FileSystem) -> None:
+    def __init__(self, files: Vfs, oplocks: Oplocks) -> None:
         self.statistics = NewsStatistics()
         self._files = files
+        self._oplocks = oplocks
         self._later: dict[Inode, float] = {}
         """Files that will be asked about, and from when on; the first comes first."""
 
@@ -195,7 +197,7 @@ class News:
         files.cache.doubt(inode)
         notices.attributes[inode.number] = None
         share = files.opens.of(inode)
-        if share is not None and not share.write and not files.oplocks.keeps_reads(inode):
+        if share is not None and not share.write and not self._oplocks.keeps_reads(inode):
             notices.data[inode] = None
 
     async def _ask_later(self) -> None:

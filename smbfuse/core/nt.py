@@ -16,20 +16,15 @@ from smbfuse.core.backend import Change, Space, child, split
 from smbfuse.core.looking import Looking
 from smbfuse.core.names import WINDOWS_NAMES, NameStyle, acceptable
 from smbfuse.core.reparse import read_target
+from smbfuse.core.statuses import UNKNOWN_LEVEL
 from smbfuse.errors import ConnectionLost, SmbfuseError, StatusError
 from smbfuse.ntstatus import (
     STATUS_ACCESS_DENIED,
     STATUS_CANNOT_DELETE,
-    STATUS_INVALID_INFO_CLASS,
-    STATUS_INVALID_LEVEL,
-    STATUS_INVALID_PARAMETER,
     STATUS_NO_SUCH_FILE,
     STATUS_NOT_A_REPARSE_POINT,
-    STATUS_NOT_IMPLEMENTED,
-    STATUS_NOT_SUPPORTED,
     STATUS_OBJECT_NAME_COLLISION,
     STATUS_OBJECT_NAME_NOT_FOUND,
-    STATUS_OS2_INVALID_LEVEL,
 )
 from smbfuse.wire.const import (
     DELETE,
@@ -74,19 +69,6 @@ if TYPE_CHECKING:
     from smbfuse.wire.files import NtCreateAndXResponse
 
 log: Final = logging.getLogger(__name__)
-
-UNKNOWN_LEVEL: Final = frozenset(
-    {
-        STATUS_INVALID_LEVEL,
-        STATUS_INVALID_INFO_CLASS,
-        STATUS_INVALID_PARAMETER,
-        STATUS_NOT_IMPLEMENTED,
-        STATUS_NOT_SUPPORTED,
-        STATUS_NO_SUCH_FILE,
-        STATUS_OS2_INVALID_LEVEL,
-    }
-)
-"""How servers say that they do not know an information level."""
 
 _ALL_INFO: Final = 0x4000
 """Bytes of FileAllInfo: it ends with the path, of two bytes a character."""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smbfuse.core.metacache import MAX_ENTRIES, SERVED, Why
+from smbfuse.core.known import SERVED, Why
+from smbfuse.core.metacache import MAX_ENTRIES
 
 if TYPE_CHECKING:
-    from smbfuse.core.filesystem import FileSystem
+    from smbfuse.core.listings import ListingCalls
+    from smbfuse.core.news import NewsStatistics
+    from smbfuse.core.watch import Watch
 
 
-def cache_report(files: FileSystem) -> str:
+def cache_report(files: ListingCalls, watch: Watch, news: NewsStatistics) -> str:
     """One fact a line: what, a colon, and how much of it."""
-    cache, news = files.cache, files.news.statistics
-    verdicts, tree = cache.statistics.verdicts, files.backend.tree
+    cache, tree = files.cache, files.backend.tree
+    verdicts = cache.statistics.verdicts
     facts: list[tuple[str, object]] = [
         ("kept for", f"{cache.lifetime:g} s at most"),
         ("inodes", len(files.inodes)),
@@ -23,13 +26,13 @@ def cache_report(files: FileSystem) -> str:
         *((f"asked, {why.value}", verdicts[why]) for why in Why if why not in SERVED),
         ("listed ahead for walks", files.foresight.fetched),
         ("of these, used", files.foresight.used),
-        ("directories watched", len(files.watch.watched)),
+        ("directories watched", len(watch.watched)),
         ("changes told", news.events),
         ("of these, our own names", news.ours),
         ("too many to be told", news.overflows),
         ("files open at the server", len(files.opens)),
         ("of these, kept for the next open", files.opens.idle),
-        ("requests under way", tree.session.connection.window.used - files.watch.asking),
+        ("requests under way", tree.session.connection.window.used - watch.asking),
         ("connections lost", tree.losses),
     ]
     return "".join(f"{name}: {value}\n" for name, value in facts)

@@ -17,7 +17,8 @@ from smbfuse.core.attrs import ANYBODY, UNIX_KINDS, Attributes, Owner, from_unix
 from smbfuse.core.backend import Change, Space, child, split
 from smbfuse.core.changes import applied
 from smbfuse.core.names import POSIX_NAMES, acceptable
-from smbfuse.core.nt import UNKNOWN_LEVEL, NtBackend, named
+from smbfuse.core.nt import NtBackend, named
+from smbfuse.core.statuses import UNKNOWN_LEVEL
 from smbfuse.errors import NotSupported, RemoteProtocolError, StatusError
 from smbfuse.ntstatus import STATUS_ACCESS_DENIED, STATUS_OBJECT_NAME_NOT_FOUND
 from smbfuse.wire.const import (

@@ -22,14 +22,15 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 import trio
 
 from smbfuse.core.attrs import Attributes, OwnerPolicy, Stat, alike, without_privileges
-from smbfuse.core.backend import NOT_THERE, Backend, Change, Space, server_path
+from smbfuse.core.backend import Backend, Change, Space, server_path
 from smbfuse.core.changes import LastChanges, applied
 from smbfuse.core.echoes import Echoes
 from smbfuse.core.errno_map import as_oserror
 from smbfuse.core.handles import HandleTable
 from smbfuse.core.inodes import ROOT, Inode, InodeTable
 from smbfuse.core.kernel import Kernel
-from smbfuse.core.metacache import CEILING, Absent, MetaCache, Present
+from smbfuse.core.known import Absent, Present
+from smbfuse.core.metacache import CEILING, MetaCache
 from smbfuse.core.names import from_kernel, is_snapshot, to_kernel
 from smbfuse.core.oldnames import OldNames
 from smbfuse.core.opens import OpenTable
@@ -37,6 +38,7 @@ from smbfuse.core.remembered import Remembered
 from smbfuse.core.secondtries import SecondTries
 from smbfuse.core.settle import GRACE
 from smbfuse.core.silly import Silly
+from smbfuse.core.statuses import NOT_THERE
 from smbfuse.core.underway import UnderWay
 from smbfuse.core.writetimes import WriteTimes
 from smbfuse.errors import MountError, SmbfuseError, StatusError

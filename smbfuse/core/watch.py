@@ -21,8 +21,8 @@ from smbfuse.errors import StatusError
 from smbfuse.ntstatus import STATUS_NOT_IMPLEMENTED, STATUS_SMB_BAD_COMMAND
 
 if TYPE_CHECKING:
-    from smbfuse.core.filesystem import FileSystem
     from smbfuse.core.inodes import Inode
+    from smbfuse.core.vfs import Vfs
 
 log: Final = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Watch:
     `doubt` is told of a tree that is watched from now on: of what changed there before nobody told.
     """
 
-    def __init__(self, files: FileSystem, tell: Tell, doubt: Callable[[Inode], None]) -> None:
+    def __init__(self, files: Vfs, tell: Tell, doubt: Callable[[Inode], None]) -> None:
         self._files = files
         self._tell = tell
         self._doubt = doubt

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smbfuse.client.session import Limits
+from smbfuse.client.limits import Limits
 from smbfuse.client.sizes import PAGE, TransferSizes, pieces
 from smbfuse.wire.const import CAP_LARGE_READX, CAP_LARGE_WRITEX, CAP_UNIX
 from tests.client.support import settings

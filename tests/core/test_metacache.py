@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from smbfuse.core.attrs import Attributes
 from smbfuse.core.inodes import Inode, Name
-from smbfuse.core.metacache import CEILING, Absent, MetaCache, Present
+from smbfuse.core.known import Absent, Present
+from smbfuse.core.metacache import CEILING, MetaCache
 
 ACTIMEO = 1.0
 
