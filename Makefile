@@ -41,7 +41,7 @@ pytest: lint types
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 man-table: setup ## write the tables of man/smbfuse.1 anew
-	$(BIN)/python -m pytest tests/core/test_oplock_table.py tests/mount/test_posix.py tests/mount/test_posix_table.py \
+	$(BIN)/python -m pytest tests/core/files/test_oplock_table.py tests/mount/test_posix.py tests/mount/test_posix_table.py \
 	    --write-table
 
 bench: ## speed, beside other clients on the same machine and server

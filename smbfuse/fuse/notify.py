@@ -11,7 +11,7 @@ from typing import Final
 import pyfuse3
 import trio
 
-from smbfuse.core.kernel import Kernel
+from smbfuse.core.calls.kernel import Kernel
 
 MAX_THREADS: Final = 40
 

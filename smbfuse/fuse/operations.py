@@ -15,14 +15,14 @@ import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, RequestContext, SetattrFields, StatvfsData
 
-from smbfuse.core.attrs import Owner
-from smbfuse.core.backend import Change
+from smbfuse.core.server.attrs import Owner
+from smbfuse.core.server.backend import Change
 from smbfuse.fuse import native
 from smbfuse.fuse.guard import guarded
 
 if TYPE_CHECKING:
-    from smbfuse.core.filesystem import FileSystem, Opened
-    from smbfuse.core.vfs import Entry
+    from smbfuse.core.calls.filesystem import FileSystem, Opened
+    from smbfuse.core.calls.vfs import Entry
     from smbfuse.fuse.interrupts import Interrupts
 
 P = ParamSpec("P")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smbfuse.core.locks import FileLock
+from smbfuse.core.calls.locks import FileLock
 from smbfuse.fuse.extra import ExtraOperations, Lock
 
 if TYPE_CHECKING:
-    from smbfuse.core.filesystem import FileSystem
+    from smbfuse.core.calls.filesystem import FileSystem
 
 
 class PassedOperations(ExtraOperations):

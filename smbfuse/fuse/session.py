@@ -21,10 +21,10 @@ import trio
 from smbfuse.client.reconnect import Keeper
 from smbfuse.client.session import open_session
 from smbfuse.client.tree import Tree, connect_tree
-from smbfuse.core.filesystem import FileSystem
+from smbfuse.core.calls.filesystem import FileSystem
+from smbfuse.core.server.symlinks import with_mfsymlinks
+from smbfuse.core.server.unix import choose_backend
 from smbfuse.core.settle import Settler
-from smbfuse.core.symlinks import with_mfsymlinks
-from smbfuse.core.unix import choose_backend
 from smbfuse.errors import MountError, SmbfuseError
 from smbfuse.fuse import extra, native
 from smbfuse.fuse.interrupts import Interrupts

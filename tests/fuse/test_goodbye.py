@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from smbfuse import ntstatus as nt
-from smbfuse.core.inodes import ROOT
+from smbfuse.core.cache.inodes import ROOT
 from smbfuse.fuse.session import GOODBYE_TIMEOUT, LONGEST_GOODBYE, _write_all
 from smbfuse.wire.const import SMB_COM_WRITE_ANDX
 from tests.fakes import script

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from random import Random
 
-from smbfuse.core.attrs import from_nt
-from smbfuse.core.names import WINDOWS_NAMES, acceptable, to_kernel
+from smbfuse.core.server.attrs import from_nt
+from smbfuse.core.server.names import WINDOWS_NAMES, acceptable, to_kernel
 from smbfuse.errors import WireError
 from smbfuse.wire.chains import iter_entries
 from smbfuse.wire.codec import WireStruct

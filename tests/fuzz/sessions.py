@@ -24,10 +24,10 @@ from pyfuse3 import FUSEError
 from smbfuse.client.reconnect import Keeper
 from smbfuse.client.session import open_session
 from smbfuse.client.tree import connect_tree
-from smbfuse.core.backend import Change
-from smbfuse.core.filesystem import FileSystem
-from smbfuse.core.inodes import ROOT
-from smbfuse.core.vfs import Entry
+from smbfuse.core.cache.inodes import ROOT
+from smbfuse.core.calls.filesystem import FileSystem
+from smbfuse.core.calls.vfs import Entry
+from smbfuse.core.server.backend import Change
 from smbfuse.errors import SmbfuseError
 from smbfuse.fuse.interrupts import Interrupts
 from smbfuse.fuse.operations import Operations, attributes

@@ -16,11 +16,11 @@ import trio
 from pyfuse3 import EntryAttributes, FileHandleT, FUSEError, RequestContext, StatvfsData
 
 from smbfuse.client.tree import Tree, connect_tree
-from smbfuse.core.filesystem import FileSystem
-from smbfuse.core.inodes import ROOT
-from smbfuse.core.nt import NtBackend
+from smbfuse.core.cache.inodes import ROOT
+from smbfuse.core.calls.filesystem import FileSystem
+from smbfuse.core.calls.vfs import Entry
+from smbfuse.core.server.nt import NtBackend
 from smbfuse.core.settle import Settler
-from smbfuse.core.vfs import Entry
 from smbfuse.fuse.interrupts import Interrupts
 from smbfuse.fuse.operations import Operations, attributes
 from smbfuse.settings import MountSettings

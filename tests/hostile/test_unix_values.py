@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from smbfuse.core.attrs import LARGEST, OwnerPolicy, from_unix
-from smbfuse.core.vfs import Entry
+from smbfuse.core.calls.vfs import Entry
+from smbfuse.core.server.attrs import LARGEST, OwnerPolicy, from_unix
 from smbfuse.fuse.operations import attributes
 from smbfuse.settings import MountSettings
 from smbfuse.wire.unixlevels import FileUnixBasic

@@ -19,12 +19,12 @@ import trio.testing
 
 from smbfuse.client.session import open_session
 from smbfuse.client.tree import Tree, connect_tree
-from smbfuse.core.filesystem import FileSystem
-from smbfuse.core.inodes import ROOT, Inode
-from smbfuse.core.locks import FileLock
-from smbfuse.core.locktable import END
+from smbfuse.core.cache.inodes import ROOT, Inode
+from smbfuse.core.calls.filesystem import FileSystem
+from smbfuse.core.calls.locks import FileLock
+from smbfuse.core.locks.locktable import END
+from smbfuse.core.server.unix import choose_backend
 from smbfuse.core.settle import Settler
-from smbfuse.core.unix import choose_backend
 from smbfuse.settings import Credentials, MountSettings, Secret, ServerSettings
 from tests.samba.smbd import Smbd
 

@@ -13,10 +13,10 @@ import pytest
 import trio
 import trio.testing
 
-from smbfuse.core.inodes import ROOT
-from smbfuse.core.kernel import Kernel
-from smbfuse.core.locks import FileLock
-from smbfuse.core.locktable import END
+from smbfuse.core.cache.inodes import ROOT
+from smbfuse.core.calls.kernel import Kernel
+from smbfuse.core.calls.locks import FileLock
+from smbfuse.core.locks.locktable import END
 from smbfuse.wire.const import FILE_OPEN, FILE_SHARE_DELETE, FILE_SHARE_WRITE, FILE_WRITE_DATA
 from tests.client.support import assert_idle
 from tests.core.locks import NONE, READ, SOON, WRITE, Handle, Place, blocked, inode_of, machine, raises

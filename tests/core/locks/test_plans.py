@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smbfuse.core.locktable import Mode, Ranges, Span
-from smbfuse.core.serverlocks import plan
+from smbfuse.core.locks.locktable import Mode, Ranges, Span
+from smbfuse.core.locks.serverlocks import plan
 
 SIZE = 16
 edges = st.integers(0, SIZE - 1).flatmap(lambda start: st.tuples(st.just(start), st.integers(start + 1, SIZE)))

@@ -8,7 +8,7 @@ from functools import partial
 import trio
 import trio.testing
 
-from smbfuse.core.locktable import Mode, Span
+from smbfuse.core.locks.locktable import Mode, Span
 from tests.core.locks import NONE, READ, SOON, WRITE, Handle, Place, blocked, eventually, inode_of, raises
 
 

@@ -1,0 +1,1 @@
+"""What is known without asking: inodes, names, attributes, listings, for how long, and what is asked for in advance."""

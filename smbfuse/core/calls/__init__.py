@@ -1,0 +1,1 @@
+"""The system calls, in groups; `filesystem.FileSystem` has them all."""
