@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,3 +53,24 @@ def test_read_only_files_are_renamed(directory: Path, mode: int) -> None:
     assert os.listdir(directory) == ["d"]
     below.chmod(0o644)
     assert below.read_bytes() == b"content"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="files of two owners take root")
+@pytest.mark.parametrize("command", ["printf x >> file", "printf x > file", "truncate -s 1 file"])
+def test_who_writes_to_anothers_privileged_file_takes_the_privileges_from_it(
+    share: Path, make_smbd: Callable[..., Smbd], mount: Callable[..., Mount], command: str
+) -> None:
+    """The mount's user may write to it and may not change its mode: the server's kernel does that."""
+    file = share / "file"
+    file.write_bytes(b"")
+    file.chmod(0o6777)
+    server = make_smbd([Share(name="share", path=share)], users=[User(account=ACCOUNT)])
+    path = mount(server, allow_other=True).path
+    path.parent.chmod(0o755)
+    assert (path / "file").stat().st_mode & 0o7777 == 0o6777
+    subprocess.run(
+        ["sh", "-c", command], cwd=path, check=True, user=ACCOUNT, group=ACCOUNT, extra_groups=[], timeout=60
+    )
+    assert file.read_bytes() == (b"\0" if "truncate" in command else b"x")
+    assert file.stat().st_mode & 0o7777 == 0o777
+    assert (path / "file").stat().st_mode & 0o7777 == 0o777

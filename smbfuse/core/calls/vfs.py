@@ -14,7 +14,7 @@ import functools
 import logging
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
@@ -473,14 +473,16 @@ class Vfs:
     async def kill_privileges(self, inode: Inode) -> None:
         """Take set-user-id and set-group-id from a file whose data or owner are about to change.
 
-        The kernel has left that to us, and is told of it. Almost always there is nothing to do.
+        The kernel has left that to us, and is told of it. Almost always there is nothing to do. Where the server does
+        not let us, what we write there is not the owner's, and the server's own kernel takes them away with it.
         """
         if inode.attrs is None or inode.kind != stat.S_IFREG:
             return
         permissions = stat.S_IMODE(self.owners.stat(self.remembered.shown(inode, inode.attrs)).mode)
         kept = without_privileges(permissions)
         if kept != permissions:
-            await self.setattr(inode.number, Change(permissions=kept))
+            with suppress(PermissionError):
+                await self.setattr(inode.number, Change(permissions=kept))
             await self.kernel.forget_attributes(inode.number)
 
     @system_call
