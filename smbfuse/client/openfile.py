@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from smbfuse.client.sizes import pieces
-from smbfuse.errors import ConnectionLost, RemoteProtocolError, SmbfuseError
-from smbfuse.ntstatus import STATUS_END_OF_FILE, is_error
+from smbfuse.client.sizes import LARGE_READ, LOW, pieces
+from smbfuse.errors import ConnectionLost, RemoteProtocolError, SmbfuseError, StatusError
+from smbfuse.ntstatus import STATUS_END_OF_FILE, STATUS_INVALID_PARAMETER, is_error
 from smbfuse.wire.const import (
     BREAK_TO_LEVEL_II,
     BREAK_TO_NONE,
@@ -192,6 +192,25 @@ class OpenFile:
         return found
 
     async def _read_once(self, offset: int, size: int, ahead: bool) -> Buffer:
+        """What one request gives. One of more than 16 bits may be taken for one of fewer, or of nothing at all."""
+        if size <= LOW or self.at.reads_large:
+            return await self._ask_for(offset, size, ahead)
+        try:
+            data = await self._ask_for(offset, size, ahead)
+        except StatusError as exc:
+            if exc.status != STATUS_INVALID_PARAMETER:
+                raise
+            data = b""
+        if len(data) > LOW:
+            self.at.reads_large = True
+        if data:
+            return data
+        data = await self._ask_for(offset, LARGE_READ, ahead)  # nothing was there, or nothing was understood
+        if data:
+            self.at.read_less()
+        return data
+
+    async def _ask_for(self, offset: int, size: int, ahead: bool) -> Buffer:
         response = await self._transfer(
             ReadAndXRequest(
                 fid=self.fid,

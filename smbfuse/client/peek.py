@@ -13,7 +13,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from smbfuse.client.tree import LAST_OPENED, SHARE_ALL, tree_connect
+from smbfuse.client.shares import tree_connect
+from smbfuse.client.tree import LAST_OPENED, SHARE_ALL
 from smbfuse.ntstatus import is_error
 from smbfuse.wire.const import FILE_NON_DIRECTORY_FILE, FILE_OPEN, FILE_READ_ATTRIBUTES, FILE_READ_DATA
 from smbfuse.wire.files import (

@@ -22,7 +22,7 @@ import trio
 
 from smbfuse import ntstatus as nt
 from smbfuse.client.session import open_session
-from smbfuse.client.tree import connect_tree
+from smbfuse.client.shares import connect_tree
 from smbfuse.errors import (
     AuthenticationError,
     ConnectionLost,

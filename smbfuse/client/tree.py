@@ -64,7 +64,6 @@ from smbfuse.wire.const import (
     SMB_REQUEST_BATCH_OPLOCK,
     SMB_REQUEST_OPLOCK,
     SMB_UNIQUE_FILE_NAME,
-    TREE_CONNECT_ANDX_EXTENDED_RESPONSE,
 )
 from smbfuse.wire.files import (
     CreateDirectoryRequest,
@@ -80,9 +79,6 @@ from smbfuse.wire.files import (
 )
 from smbfuse.wire.frame import RawBody
 from smbfuse.wire.setup import (
-    TreeConnectAndXRequest,
-    TreeConnectExtendedResponse,
-    TreeConnectResponse,
     TreeDisconnectRequest,
 )
 from smbfuse.wire.text import UNICODE
@@ -568,28 +564,3 @@ def _create_answer(response: Response) -> NtCreateAndXResponse | NtCreateAndXExt
 def _posix_answer(response: Response) -> PosixOpenResponse:
     assert response.transaction is not None  # noqa: S101 - trans2 said so
     return PosixOpenResponse.unpack(response.transaction.data)
-
-
-async def tree_connect(session: Session, share: str) -> Response:
-    """SMB_COM_TREE_CONNECT_ANDX. [MS-CIFS] 2.2.4.55. StatusError (BAD_NETWORK_NAME, ...) as the server says it."""
-    response = await session.connection.request(
-        TreeConnectAndXRequest(
-            flags=TREE_CONNECT_ANDX_EXTENDED_RESPONSE,
-            path=f"\\\\{session.settings.host}\\{share}".upper(),
-            service="?????",
-        ),
-        uid=session.uid,
-        timeout=session.settings.connect_timeout,
-    )
-    response.check(share)
-    return response
-
-
-async def connect_tree(session: Session, share: str) -> Tree:
-    """A disk share. As `tree_connect`."""
-    response = await tree_connect(session, share)
-    body = response.members[0][1]
-    if isinstance(body, (TreeConnectExtendedResponse, TreeConnectResponse)):
-        rights = body.maximal_share_access_rights if isinstance(body, TreeConnectExtendedResponse) else 0
-        return Tree(session, response.header.tid, body.optional_support, body.native_file_system or "", rights)
-    raise RemoteProtocolError("the answer to TREE_CONNECT_ANDX has no known form")

@@ -6,12 +6,13 @@ came from and nowhere else, and who holds one can see by that whether it still s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+import logging
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
 
 import trio
 
-from smbfuse.client.sizes import TransferSizes
+from smbfuse.client.sizes import LARGE_READ, TransferSizes
 from smbfuse.errors import ConnectionLost
 from smbfuse.wire.const import BREAK_TO_LEVEL_II, OPLOCK_LEVEL_II, OPLOCK_NONE
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from smbfuse.client.session import Session
     from smbfuse.proto.events import OplockBreak, Response
     from smbfuse.wire.codec import Body
+
+
+log: Final = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -39,10 +43,24 @@ class TreeConnect:
     def __init__(self, session: Session, tid: int) -> None:
         self.session = session
         self.tid = tid
+        self.unix_capabilities = 0
+        """What the share offers of the UNIX extensions (CIFS_UNIX_..._CAP), used or not."""
         self.sizes = TransferSizes.of(session.limits, session.settings)
+        self.reads_large = False
+        """Whether an answer has shown that the server understands reads of more than 16 bits."""
         self.opens: dict[int, OpenFile] = {}
         self.early_breaks: dict[int, int] = {}
         session.connection.on_oplock_break = self._broken
+
+    def offers(self, unix_capabilities: int) -> None:
+        """The share does so."""
+        self.unix_capabilities = unix_capabilities
+        self.sizes = TransferSizes.of(self.session.limits, self.session.settings, unix_capabilities)
+
+    def read_less(self) -> None:
+        """It does not understand such reads: no more of them."""
+        log.info("the server does not understand reads of more than 64 KiB; they are smaller from now on")
+        self.sizes = replace(self.sizes, read=min(self.sizes.read, LARGE_READ))
 
     @property
     def lost(self) -> bool:

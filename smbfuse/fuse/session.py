@@ -20,7 +20,8 @@ import trio
 
 from smbfuse.client.reconnect import Keeper
 from smbfuse.client.session import open_session
-from smbfuse.client.tree import Tree, connect_tree
+from smbfuse.client.shares import connect_tree
+from smbfuse.client.tree import Tree
 from smbfuse.core.calls.filesystem import FileSystem
 from smbfuse.core.server.symlinks import with_mfsymlinks
 from smbfuse.core.server.unix import choose_backend

@@ -12,7 +12,8 @@ import pytest
 import trio
 
 from smbfuse.client.session import open_session
-from smbfuse.client.tree import ServerPath, Tree, connect_tree
+from smbfuse.client.shares import connect_tree
+from smbfuse.client.tree import ServerPath, Tree
 from smbfuse.settings import Credentials, Secret, ServerSettings
 from tests.fakes.background import running
 from tests.fakes.server import FakeServer

@@ -9,8 +9,9 @@ import trio
 from smbfuse.client.connection import Connection
 from smbfuse.client.openfile import OpenFile
 from smbfuse.client.session import Session
+from smbfuse.client.shares import connect_tree
 from smbfuse.client.transport import Transport
-from smbfuse.client.tree import ServerPath, Tree, connect_tree
+from smbfuse.client.tree import ServerPath, Tree
 from smbfuse.settings import Credentials, Secret, ServerSettings
 from smbfuse.wire.const import FILE_OPEN_IF, FILE_READ_DATA, FILE_WRITE_DATA
 from tests.fakes.server import FakeServer

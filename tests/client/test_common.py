@@ -10,7 +10,8 @@ import trio
 
 from smbfuse import ntstatus as nt
 from smbfuse.client.session import open_session
-from smbfuse.client.tree import ServerPath, connect_tree
+from smbfuse.client.shares import connect_tree
+from smbfuse.client.tree import ServerPath
 from smbfuse.errors import StatusError
 from smbfuse.wire.const import (
     DELETE,

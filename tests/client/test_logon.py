@@ -16,7 +16,7 @@ from trio.testing import MockClock
 from smbfuse import ntstatus as nt
 from smbfuse.client.auth import authenticator
 from smbfuse.client.session import open_session
-from smbfuse.client.tree import connect_tree
+from smbfuse.client.shares import connect_tree
 from smbfuse.errors import (
     AuthenticationError,
     ConnectError,

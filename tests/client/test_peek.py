@@ -11,7 +11,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from smbfuse import ntstatus as nt
 from smbfuse.client.openfile import LockChange
 from smbfuse.client.peek import Peek, Peeks
-from smbfuse.client.tree import ServerPath, Tree, connect_tree
+from smbfuse.client.shares import connect_tree
+from smbfuse.client.tree import ServerPath, Tree
 from smbfuse.errors import ConnectionLost
 from smbfuse.wire.codec import AndXBody
 from smbfuse.wire.const import SMB_COM_CLOSE, SMB_COM_NT_CREATE_ANDX, SMB_COM_READ_ANDX

@@ -13,7 +13,8 @@ import trio
 from smbfuse import ntstatus as nt
 from smbfuse.client.openfile import LockChange, OpenFile
 from smbfuse.client.session import Session, open_session
-from smbfuse.client.tree import ServerPath, Tree, connect_tree
+from smbfuse.client.shares import connect_tree
+from smbfuse.client.tree import ServerPath, Tree
 from smbfuse.errors import AuthenticationError, StatusError
 from smbfuse.settings import Credentials, Secret, ServerSettings
 from smbfuse.wire.const import FILE_OPEN, FILE_READ_DATA, OPLOCK_BATCH, OPLOCK_NONE, SMB_INFO_SET_EAS

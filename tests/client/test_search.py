@@ -10,7 +10,8 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse.client.search import Search
-from smbfuse.client.tree import ServerPath, Tree, connect_tree
+from smbfuse.client.shares import connect_tree
+from smbfuse.client.tree import ServerPath, Tree
 from smbfuse.errors import ConnectionLost, StatusError
 from smbfuse.ntstatus import STATUS_ACCESS_DENIED
 from smbfuse.wire.const import SMB_COM_TRANSACTION2, TRANS2_FIND_NEXT2

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from smbfuse.client.limits import Limits
 from smbfuse.client.sizes import PAGE, TransferSizes, pieces
-from smbfuse.wire.const import CAP_LARGE_READX, CAP_LARGE_WRITEX, CAP_UNIX
+from smbfuse.wire.const import CAP_LARGE_READX, CAP_LARGE_WRITEX, CAP_UNIX, CIFS_UNIX_LARGE_READ_CAP
 from tests.client.support import settings
 
 LARGE = CAP_LARGE_READX | CAP_LARGE_WRITEX
@@ -33,7 +33,14 @@ def limits(capabilities: int, *, buffer: int = 16644, signing: bool = False) -> 
     ],
 )
 def test_sizes(negotiated: Limits, read: int, write: int) -> None:
-    assert TransferSizes.of(negotiated, settings()) == TransferSizes(read, write)
+    assert TransferSizes.of(negotiated, settings(), CIFS_UNIX_LARGE_READ_CAP) == TransferSizes(read, write)
+
+
+@pytest.mark.parametrize("signing", [False, True])
+def test_samba_3_0_takes_less_than_two_high_bits(signing: bool) -> None:
+    """It has no CIFS_UNIX_LARGE_READ_CAP."""
+    assert TransferSizes.of(limits(LARGE | CAP_UNIX, signing=signing), settings()) == TransferSizes(126_976, 126_976)
+    assert TransferSizes.of(limits(LARGE | CAP_UNIX), settings(rsize=10**9)).read == 126_976
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import trio
 import trio.testing
 
-from smbfuse.client.tree import Tree, connect_tree
+from smbfuse.client.shares import connect_tree
+from smbfuse.client.tree import Tree
 from smbfuse.core.cache.inodes import ROOT
 from smbfuse.core.calls.filesystem import FileSystem
 from smbfuse.core.calls.vfs import Entry

@@ -8,7 +8,7 @@ from typing import Any
 
 from smbfuse import ntstatus as nt
 from smbfuse.errors import WireError
-from smbfuse.wire import filelevels, findlevels, fslevels, infolevels, trans2
+from smbfuse.wire import filelevels, findlevels, fslevels, infolevels, trans2, unixlevels
 from smbfuse.wire.chains import pack_entries
 from smbfuse.wire.codec import Body, WireStruct
 from smbfuse.wire.const import (
@@ -17,6 +17,8 @@ from smbfuse.wire.const import (
     FILE_UNICODE_ON_DISK,
     SMB_FIND_CLOSE_AFTER_REQUEST,
     SMB_FIND_CLOSE_AT_EOS,
+    UNIX_TYPE_DIR,
+    UNIX_TYPE_FILE,
 )
 from smbfuse.wire.text import UNICODE
 from smbfuse.wire.trans import Trans2Request, Trans2Response
@@ -68,6 +70,15 @@ def _facts(node: Node, name: str) -> dict[str, object]:
         "access_flags": FILE_ALL_ACCESS,
         "ea_size": 0,
         "file_name": name,
+        # FileUnixBasic
+        "number_of_bytes": node.allocated,
+        "last_status_change": node.changed,
+        "last_modification_time": node.written,
+        "uid": 0,
+        "gid": 0,
+        "file_type": UNIX_TYPE_DIR if node.is_dir else UNIX_TYPE_FILE,
+        "unique_id": node.number,
+        "permissions": 0o755,
     }
 
 
@@ -156,6 +167,7 @@ _QUERY = {
         filelevels.FileAllInfo,
         filelevels.FileNetworkOpenInfo,
         filelevels.FileAttributeTagInfo,
+        unixlevels.FileUnixBasic,
     )
 }
 

@@ -23,7 +23,7 @@ from pyfuse3 import FUSEError
 
 from smbfuse.client.reconnect import Keeper
 from smbfuse.client.session import open_session
-from smbfuse.client.tree import connect_tree
+from smbfuse.client.shares import connect_tree
 from smbfuse.core.cache.inodes import ROOT
 from smbfuse.core.calls.filesystem import FileSystem
 from smbfuse.core.calls.vfs import Entry

@@ -15,7 +15,8 @@ from typing import Any
 import trio
 from pyfuse3 import EntryAttributes, FileHandleT, FUSEError, RequestContext, StatvfsData
 
-from smbfuse.client.tree import Tree, connect_tree
+from smbfuse.client.shares import connect_tree
+from smbfuse.client.tree import Tree
 from smbfuse.core.cache.inodes import ROOT
 from smbfuse.core.calls.filesystem import FileSystem
 from smbfuse.core.calls.vfs import Entry

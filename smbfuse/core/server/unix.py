@@ -19,7 +19,7 @@ from smbfuse.core.server.names import POSIX_NAMES, acceptable
 from smbfuse.core.server.nt import NtBackend, named
 from smbfuse.core.server.statuses import UNKNOWN_LEVEL
 from smbfuse.errors import NotSupported, RemoteProtocolError, StatusError
-from smbfuse.ntstatus import STATUS_ACCESS_DENIED, STATUS_OBJECT_NAME_NOT_FOUND
+from smbfuse.ntstatus import STATUS_ACCESS_DENIED, STATUS_NO_SUCH_FILE, STATUS_OBJECT_NAME_NOT_FOUND
 from smbfuse.wire.const import (
     CIFS_UNIX_FCNTL_LOCKS_CAP,
     CIFS_UNIX_LARGE_READ_CAP,
@@ -68,6 +68,7 @@ _USED: Final = (
     | CIFS_UNIX_LARGE_READ_CAP
     | CIFS_UNIX_LARGE_WRITE_CAP
 )
+_NO_POSIX_OPEN: Final = UNKNOWN_LEVEL - {STATUS_NO_SUCH_FILE}
 _SETTLED: Final = 2_000_000_000
 """Nanoseconds for which a file has not been changed: more than any tick, and than what we misjudge the server's clock
 by."""
@@ -78,13 +79,7 @@ async def enable(tree: Tree) -> int:
 
     0 if the server lacks what they need. StatusError for other troubles.
     """
-    try:
-        offered = await tree.query_fs(CifsUnixInfo)
-    except StatusError as exc:
-        if exc.status in UNKNOWN_LEVEL:
-            return 0
-        raise
-    used = offered.capabilities & _USED
+    used = tree.at.unix_capabilities & _USED
     if used & _NEEDED != _NEEDED:
         return 0
     await tree.set_fs(CifsUnixInfo(capabilities=used))
@@ -124,6 +119,8 @@ class UnixBackend(NtBackend):
     def __init__(self, tree: Tree, capabilities: int) -> None:
         super().__init__(tree)
         self._peeks = Peeks(tree)
+        self._opens_by_posix = True
+        """Whether POSIX_OPEN opens what is there. Samba 3.0 makes files by it, and knows no other use of it."""
         self.capabilities = capabilities
         self.posix_locks = bool(capabilities & CIFS_UNIX_FCNTL_LOCKS_CAP)
         self.acls = PosixAcls(tree) if capabilities & CIFS_UNIX_POSIX_ACLS_CAP else None
@@ -144,7 +141,12 @@ class UnixBackend(NtBackend):
         return UnixPages(self.tree.search(child(path, "*", self.style), FindFileUnix))
 
     async def space(self) -> Space:
-        info = await self.tree.query_fs(PosixFsInfo)
+        try:
+            info = await self.tree.query_fs(PosixFsInfo)
+        except StatusError as exc:
+            if exc.status not in UNKNOWN_LEVEL:
+                raise
+            return await super().space()  # a Samba on a system without statvfs
         return Space(
             max(info.block_size, 1),
             info.total_blocks,
@@ -168,13 +170,29 @@ class UnixBackend(NtBackend):
         An NT_CREATE_ANDX that stays open would do, but other clients' POSIX_UNLINK then takes the name away only when
         the file is closed. smbd 4.17 takes no notice of FILE_FLAG_POSIX_SEMANTICS there.
         """
+        if not self._opens_by_posix:
+            return await self._open_as_nt(path, read, write, oplock, head)
         peek = self._peeks.look(path, head) if head else None
-        file, answer = await self.tree.posix_open(path, _open_flags(read, write), oplock=oplock)
+        try:
+            file, answer = await self.tree.posix_open(path, _open_flags(read, write), oplock=oplock)
+        except StatusError as exc:
+            if exc.status not in _NO_POSIX_OPEN:
+                raise
+            opened = await self._open_as_nt(path, read, write, oplock, head)
+            self._opens_by_posix = False  # now that this was no fault of the file's
+            return opened
         with file.kept():
             attrs = _attributes(answer)
             if peek is not None and self._still_so(peek, attrs):
                 file.head = peek.data
             return file, attrs
+
+    async def _open_as_nt(
+        self, path: ServerPath, read: bool, write: bool, oplock: int, head: int
+    ) -> tuple[OpenFile, Attributes]:
+        file, _ = await super().open(path, read, write, oplock, head)
+        with file.kept():
+            return file, await self.stat_open(file)
 
     def _still_so(self, peek: Peek, attrs: Attributes) -> bool:
         """Whether nobody can have changed the file since the look, which was a moment before it was opened.
@@ -195,7 +213,7 @@ class UnixBackend(NtBackend):
         made, since = False, self.now_ns()
 
         async def attempt() -> tuple[OpenFile, PosixOpenResponse]:
-            asked = _open_flags(read, write) if made else flags
+            asked = flags & ~(SMB_O_EXCL | SMB_O_TRUNC) if made else flags
             return await self.tree.posix_open(path, asked, new.permissions, new.oplock)
 
         async def look() -> None:

@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from smbfuse.client.tree import connect_tree
+from smbfuse.client.shares import connect_tree
 from smbfuse.core.cache.foresight import AHEAD, FEW, PAGES
 from smbfuse.core.cache.inodes import ROOT
 from smbfuse.core.calls.filesystem import FileSystem

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from smbfuse import ntstatus as nt
-from smbfuse.client.tree import Tree, connect_tree
+from smbfuse.client.shares import connect_tree
+from smbfuse.client.tree import Tree
 from smbfuse.core.cache.inodes import ROOT
 from smbfuse.core.calls.extents import KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE
 from smbfuse.core.calls.filesystem import FileSystem

@@ -12,7 +12,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse import ntstatus as nt
-from smbfuse.client.tree import connect_tree
+from smbfuse.client.shares import connect_tree
 from smbfuse.core.cache.inodes import ROOT
 from smbfuse.core.calls.filesystem import FileSystem
 from smbfuse.core.calls.kernel import Kernel

@@ -11,7 +11,8 @@ import pytest
 import trio
 
 from smbfuse import ntstatus as nt
-from smbfuse.client.tree import Tree, connect_tree
+from smbfuse.client.shares import connect_tree
+from smbfuse.client.tree import Tree
 from smbfuse.core.cache.inodes import ROOT
 from smbfuse.core.calls.filesystem import FileSystem
 from smbfuse.core.server.nt import NtBackend

@@ -18,7 +18,8 @@ import trio
 import trio.testing
 
 from smbfuse.client.session import open_session
-from smbfuse.client.tree import Tree, connect_tree
+from smbfuse.client.shares import connect_tree
+from smbfuse.client.tree import Tree
 from smbfuse.core.cache.inodes import ROOT, Inode
 from smbfuse.core.calls.filesystem import FileSystem
 from smbfuse.core.calls.locks import FileLock

@@ -15,8 +15,8 @@ from trio.testing import MockClock
 
 from smbfuse.client import session as session_module
 from smbfuse.client.reconnect import Keeper
+from smbfuse.client.shares import connect_tree
 from smbfuse.client.transport import Transport
-from smbfuse.client.tree import connect_tree
 from smbfuse.core.cache.inodes import ROOT
 from smbfuse.core.calls.filesystem import FileSystem
 from smbfuse.core.calls.namespace import RENAME_NOREPLACE
