@@ -49,6 +49,7 @@ class Call:
     command: int
     on_late: Callable[[Response], None] | None = None
     on_sent: Callable[[Callable[[], None]], None] | None = None
+    on_answer: Callable[[], None] | None = None
     chain: bool = False
     """Whether there is more than one request in it."""
     done: trio.Event = field(default_factory=trio.Event)
@@ -75,6 +76,7 @@ class How(TypedDict, total=False):
     surely: bool
     on_late: Callable[[Response], None] | None
     on_sent: Callable[[Callable[[], None]], None] | None
+    on_answer: Callable[[], None] | None
 
 
 @dataclass(slots=True)
@@ -129,6 +131,7 @@ class Connection:
         surely: bool = False,
         on_late: Callable[[Response], None] | None = None,
         on_sent: Callable[[Callable[[], None]], None] | None = None,
+        on_answer: Callable[[], None] | None = None,
     ) -> Response:
         """Send a message (a chain, if there are several bodies) and wait for its whole answer.
 
@@ -139,9 +142,10 @@ class Connection:
         `urgent` requests have places of their own, `unhurried` ones leave some to the others.
 
         `on_sent` is called when the message is out, with a function that asks the server to end it early (NT_CANCEL):
-        it is answered all the same then, only sooner.
+        it is answered all the same then, only sooner. `on_answer` is called as soon as the answer is here, before
+        whatever the server says next is looked at: it shall not wait, nor raise.
         """
-        call = Call(bodies[0].COMMAND, on_late, on_sent, len(bodies) > 1)
+        call = Call(bodies[0].COMMAND, on_late, on_sent, on_answer, len(bodies) > 1)
         limit = timeout if timeout is not None else math.inf if self.patient else self.timeout
         ended = False
         try:
@@ -158,7 +162,16 @@ class Connection:
                 self._abandon(call)
                 if surely and not call.sent:
                     self.spawn(
-                        partial(self.request, *bodies, tid=tid, uid=uid, flags2=flags2, rest=rest, urgent=urgent)
+                        partial(
+                            self.request,
+                            *bodies,
+                            tid=tid,
+                            uid=uid,
+                            flags2=flags2,
+                            rest=rest,
+                            urgent=urgent,
+                            on_answer=on_answer,
+                        )
                     )
         if call.error is not None:
             raise _copy(call.error, sent=True)
@@ -307,6 +320,8 @@ class Connection:
         self.window.release()
         call.response = response
         call.done.set()
+        if call.on_answer is not None:
+            call.on_answer()
         if call.abandoned:
             self._take(call, response)
 

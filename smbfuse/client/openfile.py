@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from smbfuse.client.ahead import Ahead
 from smbfuse.client.sizes import LARGE_READ, LOW, pieces
 from smbfuse.errors import ConnectionLost, RemoteProtocolError, SmbfuseError, StatusError
 from smbfuse.ntstatus import STATUS_END_OF_FILE, STATUS_INVALID_PARAMETER, is_error
@@ -384,10 +385,11 @@ class OpenFile:
             await self._close()
             return
         self._quiet = trio.Event()
-        if quiet:
-            await self._close_when_quiet(self._quiet)
-        else:
-            self.at.session.connection.spawn(self._close_when_quiet, self._quiet)
+        # It ends with the connection, which takes the FID with it: nobody says then that the answers will not come.
+        closing = Ahead(partial(self._close_when_quiet, self._quiet))
+        if closing.begin(self.at.session.connection) and quiet:
+            with suppress(ConnectionLost):
+                await closing.answer()
 
     async def _close_when_quiet(self, quiet: trio.Event) -> None:
         await quiet.wait()
@@ -397,7 +399,9 @@ class OpenFile:
         """A FID that went with its connection is closed: servers see to that. [MS-CIFS] 3.3.6.1."""
         with suppress(ConnectionLost):
             request = CloseRequest(fid=self.fid)
-            (await self.tree.request(request, urgent=True, surely=True, at=self.at)).check(self.path)
+            answered = partial(self.at.close_answered, self.fid)
+            response = await self.tree.request(request, urgent=True, surely=True, on_answer=answered, at=self.at)
+            response.check(self.path)
 
     @contextmanager
     def kept(self) -> Iterator[None]:

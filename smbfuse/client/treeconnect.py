@@ -49,7 +49,10 @@ class TreeConnect:
         self.reads_large = False
         """Whether an answer has shown that the server understands reads of more than 16 bits."""
         self.opens: dict[int, OpenFile] = {}
-        self.early_breaks: dict[int, int] = {}
+        self._early_breaks: dict[int, int] = {}
+        """Of FIDs that are not known yet: their opens are about to be answered. The oldest comes first."""
+        self._closing: set[int] = set()
+        """FIDs whose CLOSE is not answered yet."""
         session.connection.on_oplock_break = self._broken
 
     def offers(self, unix_capabilities: int) -> None:
@@ -90,24 +93,34 @@ class TreeConnect:
     def opened(self, file: OpenFile) -> None:
         """Keep account of a FID that the server has just given out."""
         self.opens[file.fid] = file
-        level = self.early_breaks.pop(file.fid, None)
+        self._closing.discard(file.fid)
+        level = self._early_breaks.pop(file.fid, None)
         if level is not None:
             file.broken(level)
 
     def closed(self, file: OpenFile) -> None:
         """Its FID is closed, or about to be."""
         self.opens.pop(file.fid, None)
+        self._early_breaks.pop(file.fid, None)
+        self._closing.add(file.fid)
+
+    def close_answered(self, fid: int) -> None:
+        """From now on the number may stand for another file. To be called by the reader: what is next on the wire may
+        be about that one."""
+        self._closing.discard(fid)
 
     def _broken(self, event: OplockBreak) -> None:
         """The server takes an oplock back, perhaps before the answer to the open that got the oplock is here.
 
         Of a FID that we have just closed the break crosses with the close, which answers it.
         """
-        if event.tid != self.tid:
+        if event.tid != self.tid or event.fid in self._closing:
             return
         level = OPLOCK_LEVEL_II if event.level == BREAK_TO_LEVEL_II else OPLOCK_NONE
         file = self.opens.get(event.fid)
         if file is not None:
             file.broken(level)
-        elif len(self.early_breaks) < self.session.limits.max_mpx_count:
-            self.early_breaks[event.fid] = level
+        else:
+            self._early_breaks[event.fid] = level
+            if len(self._early_breaks) > self.session.limits.max_mpx_count:  # not of so many opens under way
+                self._early_breaks.pop(next(iter(self._early_breaks)))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from functools import partial
+
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -12,10 +15,13 @@ from smbfuse.errors import ConnectionLost, RequestTimeout
 from smbfuse.wire.const import (
     FILE_OPEN_IF,
     NT_CREATE_REQUEST_OPBATCH,
+    OPLOCK_BATCH,
     OPLOCK_LEVEL_II,
     OPLOCK_NONE,
+    SMB_COM_CLOSE,
     SMB_COM_ECHO,
     SMB_COM_NT_CREATE_ANDX,
+    SMB_COM_READ_ANDX,
     SMB_COM_TRANSACTION2,
 )
 from smbfuse.wire.filelevels import Fea, FeaList, FileAllInfo
@@ -192,8 +198,79 @@ async def test_break_of_an_unknown_file_is_kept_in_bounds(nursery: trio.Nursery)
     for fid in range(1000, 2000):
         await server.last.break_oplock(fid)
     await ask(tree)
-    assert len(tree.at.early_breaks) <= 50
+    assert len(tree.at._early_breaks) <= 50
     assert server.last.acknowledged == []
+
+
+async def test_break_that_comes_early_is_heard_whatever_came_before(nursery: trio.Nursery) -> None:
+    """A server that tells of files that we never had does not keep us from hearing of those that we have."""
+    server = FakeServer(offer=Offer(oplocks=True))
+    tree = await tree_of(server, nursery)
+    for fid in range(1000, 1100):
+        await server.last.break_oplock(fid)
+    server.script.once(script.breaking(before=True), command=SMB_COM_NT_CREATE_ANDX)
+    fid = await open_for_batch(tree)
+    await wait_all_tasks_blocked()
+    assert server.last.acknowledged == [(fid, 0)]
+    assert tree.opens[fid].oplock == OPLOCK_NONE
+
+
+async def test_break_that_crosses_with_a_close_is_not_another_files(nursery: trio.Nursery) -> None:
+    """Servers give the numbers of closed files out again: such a break is answered by the close, and nothing else."""
+    server = FakeServer(offer=Offer(oplocks=True, max_mpx_count=10))
+    tree = await tree_of(server, nursery)
+    for _ in range(20):
+        fid = await open_for_batch(tree)
+        async with trio.open_nursery() as both:
+            both.start_soon(tree.opens[fid].close)
+            both.start_soon(server.last.break_oplock, fid)
+        server.last.new_ids = itertools.count(fid)
+        assert server.last.acknowledged == []
+        assert await open_for_batch(tree) == fid
+        await wait_all_tasks_blocked()
+        assert server.last.acknowledged == []
+        assert tree.opens[fid].oplock == OPLOCK_BATCH
+        await tree.opens[fid].close()
+    server.script.once(script.breaking(before=True), command=SMB_COM_NT_CREATE_ANDX)
+    fid = await open_for_batch(tree)
+    await wait_all_tasks_blocked()
+    assert server.last.acknowledged == [(fid, 0)]
+
+
+async def test_break_right_behind_the_answer_to_a_close_is_of_the_next_file(nursery: trio.Nursery) -> None:
+    """Of one that got the number again, before the answer to its open is here."""
+    server = FakeServer(offer=Offer(oplocks=True))
+    tree = await tree_of(server, nursery)
+    fid = await open_for_batch(tree)
+
+    async def closed_and_broken(exchange: Exchange) -> None:
+        await exchange.answer()
+        server.last.new_ids = itertools.count(fid)
+        await server.last.break_oplock(fid)
+
+    server.script.once(closed_and_broken, command=SMB_COM_CLOSE)
+    await tree.opens[fid].close()
+    assert await open_for_batch(tree) == fid
+    await wait_all_tasks_blocked()
+    assert server.last.acknowledged == [(fid, 0)]
+
+
+async def test_close_does_not_wait_for_what_went_with_the_connection(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """The read of a killed program is under way, and a rename waits for the file to be closed: both are over then."""
+    server = FakeServer(files={"hello.txt": b"hello"})
+    tree = await tree_of(server, nursery)
+    file = await opened(tree, HELLO.text)
+    server.script.on(script.dropped, command=SMB_COM_READ_ANDX)
+    with trio.move_on_after(1):
+        await file.read(0, 10)
+    async with trio.open_nursery() as waiting:
+        waiting.start_soon(partial(file.close, quiet=True))
+        await wait_all_tasks_blocked()
+        begun = trio.current_time()
+        tree.at.lose("the cable")
+    assert trio.current_time() == begun
 
 
 async def test_break_that_is_told_again_and_again_is_heard_once(nursery: trio.Nursery) -> None:
