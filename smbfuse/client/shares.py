@@ -9,6 +9,7 @@ from smbfuse.client.tree import Tree
 from smbfuse.errors import RemoteProtocolError, StatusError
 from smbfuse.wire.const import CAP_UNIX, TREE_CONNECT_ANDX_EXTENDED_RESPONSE
 from smbfuse.wire.setup import TreeConnectAndXRequest, TreeConnectExtendedResponse, TreeConnectResponse
+from smbfuse.wire.text import upper_case
 from smbfuse.wire.unixlevels import CifsUnixInfo
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ async def tree_connect(session: Session, share: str) -> Response:
     response = await session.connection.request(
         TreeConnectAndXRequest(
             flags=TREE_CONNECT_ANDX_EXTENDED_RESPONSE,
-            path=f"\\\\{session.settings.host}\\{share}".upper(),
+            path=upper_case(f"\\\\{session.settings.host}\\{share}"),
             service="?????",
         ),
         uid=session.uid,

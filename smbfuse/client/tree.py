@@ -390,6 +390,8 @@ class Tree:
         response = await self._with_head(ask, head) if head and self.chains else await ask()
         if not _is_open(response):
             response.check(path.text)
+            if response.status:  # a warning without a file, as STATUS_STOPPED_ON_SYMLINK
+                raise StatusError(response.status, "NT_CREATE_ANDX", path.text)
         answer = _create_answer(response)
         file = self.opened(answer.fid, path, answer.oplock_level, response.owner)
         if len(response.members) > 1 and isinstance(body := response.members[1][1], ReadAndXResponse):
@@ -549,9 +551,9 @@ def _number(level: type[WireStruct]) -> int:
 
 def _is_open(response: Response) -> bool:
     """Whether an open was done: in a chain the status is the last request's, and the open is answered all the same."""
-    if not is_error(response.status):
-        return True
-    return len(response.members) > 1 and not isinstance(response.members[0][1], RawBody)
+    if isinstance(response.members[0][1], RawBody):
+        return False
+    return len(response.members) > 1 or not is_error(response.status)
 
 
 def _create_answer(response: Response) -> NtCreateAndXResponse | NtCreateAndXExtendedResponse:

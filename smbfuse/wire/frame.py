@@ -85,9 +85,21 @@ def _class_of(command: int, buf: Buffer, pos: int, header: Header) -> type[Body]
     return RawBody
 
 
+def _completed(buf: Buffer, header: Header) -> Buffer:
+    """With the zeroes that an answer without words and bytes ends with.
+
+    Some servers leave them out of errors, and others half of ByteCount out of any; cifs.ko puts up with both.
+    """
+    missing = HEADER_SIZE + 3 - len(buf)
+    if missing <= 0 or not header.reply or any(buf[HEADER_SIZE:]) or not (header.status or missing == 1):
+        return buf
+    return bytes(buf) + bytes(missing)
+
+
 def decode(buf: Buffer) -> Message:
     """Decode one message (without the transport's length). Payloads are slices of `buf`. Raises WireError."""
     header = decode_header(buf)
+    buf = _completed(buf, header)
     text = header.text
     members: list[tuple[int, Body]] = []
     command, pos = header.command, HEADER_SIZE

@@ -7,6 +7,7 @@ decoder takes a `TextCodec`.
 from __future__ import annotations
 
 import codecs
+import functools
 from typing import Final
 
 from smbfuse.errors import WireError
@@ -79,3 +80,20 @@ def filetime_to_ns(filetime: int) -> int:
 def ns_to_filetime(ns: int) -> int:
     """FILETIME of nanoseconds since 1970, rounded down to 100 ns, kept within what the field can hold."""
     return min(max(ns // 100 + _EPOCH_AS_FILETIME, 1), 0x7FFF_FFFF_FFFF_FFFF)
+
+
+def upper_case(text: str) -> str:
+    """As servers do it, which compare names character by character: no character becomes two."""
+    return "".join(map(_upper_case, text))
+
+
+@functools.cache
+def _upper_case(char: str) -> str:
+    """A character in upper case, if it has just one that has just this one in lower case.
+
+    Servers compare character by character. What only Unicode's folding takes for the same (the German sharp s and a
+    double s, the Kelvin sign and a K) is different for them. To take two names of one file for two costs a request or
+    shows a change late; to take two files for one would lose the second.
+    """
+    upper = char.upper()
+    return upper if len(upper) == 1 and upper.lower() == char.lower() else char

@@ -58,6 +58,8 @@ def test_every_truncation_is_an_error() -> None:
         message = decode(frame)
         tail = len(getattr(message.members[-1][1], "rest", b"") or b"")
         for size in range(len(frame) - tail):
+            if size >= HEADER_SIZE and not any(frame[HEADER_SIZE:size]) and message.header.reply:
+                continue  # zeroes at the end may be left out: tests/client/test_careless.py
             with pytest.raises(WireError):
                 decode(memoryview(frame)[:size])
 

@@ -8,10 +8,11 @@ uses, so that both see the same names. With POSIX paths every character but `/` 
 from __future__ import annotations
 
 import errno
-import functools
 import re
 from dataclasses import dataclass
 from typing import Final
+
+from smbfuse.wire.text import upper_case
 
 SNAPSHOT: Final = re.compile(r"@GMT-\d{4}\.\d\d\.\d\d-\d\d\.\d\d\.\d\d")
 """A previous-version token, [MS-SMB] 2.2.1.1.1; as a path component it reaches the snapshot of that time."""
@@ -126,21 +127,9 @@ class NameStyle:
         if self.case_sensitive:
             return name
         if not name.isascii():
-            return "".join(map(_folded, name))
+            return upper_case(name)
         key = name.lower()
         return name if key == name else key  # most are: then name and key are one object of a hundred thousand
-
-
-@functools.cache
-def _folded(char: str) -> str:
-    """A character in upper case, if it has just one that has just this one in lower case.
-
-    Servers compare character by character. What only Unicode's folding takes for the same (the German sharp s and a
-    double s, the Kelvin sign and a K) is different for them. To take two names of one file for two costs a request or
-    shows a change late; to take two files for one would lose the second.
-    """
-    upper = char.upper()
-    return upper if len(upper) == 1 and upper.lower() == char.lower() else char
 
 
 WINDOWS_NAMES: Final = NameStyle()

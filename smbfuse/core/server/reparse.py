@@ -13,6 +13,7 @@ from smbfuse.client.nttransact import nt_transact
 from smbfuse.core.server.attrs import IO_REPARSE_TAG_SYMLINK
 from smbfuse.errors import WireError
 from smbfuse.wire.const import FSCTL_GET_REPARSE_POINT, NT_TRANSACT_IOCTL
+from smbfuse.wire.text import UNICODE
 from smbfuse.wire.trans2 import IoctlSetup
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def decode(data: bytes) -> str:
         raise WireError("a reparse point is no symbolic link, or a damaged one")
     use_shown = shown_size and not flags & _RELATIVE
     start, size = (shown, shown_size) if use_shown else (there, there_size)
-    target = names[start : start + size].decode("utf-16-le", "surrogatepass")
+    target = UNICODE.decode(names[start : start + size])
     if "\0" in target:
         raise WireError("a link's target holds a NUL")
     return target.removeprefix(_NT_PREFIX).replace("\\", "/")

@@ -32,6 +32,10 @@ def test_other_tags_and_damage() -> None:
     for bad in (b"", good[:19], good[:-1], link("t", "t", relative=True, tag=0xA000_0003)):
         with pytest.raises(WireError):
             decode(bad)
+    half = bytearray(good)
+    half[10] = 3  # bytes of a name, of two each
+    with pytest.raises(WireError):
+        decode(bytes(half))
     beyond = bytearray(good)
     beyond[10:12] = b"\xff\x00"
     with pytest.raises(WireError):
