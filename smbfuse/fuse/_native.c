@@ -46,6 +46,7 @@ static uint64_t current_unique;     /* of the request handed to pyfuse3 last; 0:
 static uint32_t current_pid;        /* thread that waits for it; 0: none, or in another pid namespace */
 static uint64_t current_lock_owner; /* whose locks it acts under or ends; 0: the kernel does not say */
 static uint32_t current_times_now;  /* FATTR_ATIME_NOW, FATTR_MTIME_NOW: times to be set to now, whenever that is */
+static int current_writes_pages; /* whether it writes pages that were changed in a map */
 static int current_kills_privileges; /* whether it takes the set-user-id and set-group-id bits from its file, too */
 static PyObject *interrupt_callback; /* called with the unique of the interrupted request; NULL: nobody asked */
 static int peek_pipe[2] = {-1, -1};
@@ -178,6 +179,11 @@ static int kills_privileges(const struct request_head *head)
     return 0;
 }
 
+static int writes_pages(const struct request_head *head)
+{
+    return head->in.opcode == FUSE_WRITE && (head->write.write_flags & FUSE_WRITE_CACHE) != 0;
+}
+
 /* The kernel asks for the xattr security.capability before every write, for it might have to go; unless the file system
  * says that it sees to that itself (FUSE_HANDLE_KILLPRIV_V2), for which libfuse 3.14 has no word. So the answer to
  * FUSE_INIT is written by us, with that bit in it. */
@@ -234,6 +240,7 @@ static void note_request(struct fuse_session *se, const struct fuse_buf *buf)
     current_lock_owner = lock_owner(&head);
     current_times_now = times_now(&head);
     current_kills_privileges = kills_privileges(&head);
+    current_writes_pages = writes_pages(&head);
     if (head.in.opcode == FUSE_INIT) { /* the first request of every session */
         set_nonblocking(fuse_session_fd(se));
         see_to_privileges(se, &head);
@@ -616,6 +623,7 @@ GETTER(get_current_pid, current_pid)
 GETTER(get_current_lock_owner, current_lock_owner)
 GETTER(get_current_times_now, current_times_now)
 GETTER(get_current_kills_privileges, current_kills_privileges)
+GETTER(get_current_writes_pages, current_writes_pages)
 GETTER(pending_requests, PyDict_GET_SIZE(pending))
 
 static PyObject *set_callback(PyObject **place, PyObject *callback, const char *what)
@@ -642,6 +650,7 @@ static PyMethodDef methods[] = {
     {"current_lock_owner", get_current_lock_owner, METH_NOARGS, NULL},
     {"current_times_now", get_current_times_now, METH_NOARGS, NULL},
     {"current_kills_privileges", get_current_kills_privileges, METH_NOARGS, NULL},
+    {"current_writes_pages", get_current_writes_pages, METH_NOARGS, NULL},
     {"set_interrupt_callback", set_interrupt_callback, METH_O, NULL},
     {"set_request_callback", set_request_callback, METH_O, NULL},
     {"configure_session", configure_session, METH_VARARGS, NULL},

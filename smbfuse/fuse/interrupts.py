@@ -43,7 +43,7 @@ class Rule:
 
 
 KILLED = Rule(caught=False, signals=_ALL & ~_HARMLESS_BY_DEFAULT & ~_STOP_BY_DEFAULT, grace=0.0)
-ASKED = Rule(caught=True, signals=_ASK_TO_END, grace=0.05)  # a healthy server answers before that
+ASKED = Rule(caught=True, signals=_ASK_TO_END, grace=1.0)  # a healthy server answers before that
 TIMED = Rule(caught=True, signals=_mask(signal.SIGALRM), grace=20.0)
 """For programs that set themselves an alarm so as not to wait for ever. Others have it tick ten times a second."""
 
@@ -55,6 +55,9 @@ AT_ONCE: Final[Manner] = ()
 """For what only waits, and loses nothing by it."""
 RELEASING: Final[Manner] = (KILLED,)
 """For what no local file system lets a signal interrupt, and no program expects it to: an unlock."""
+
+WRITING: Final[Manner] = (KILLED, Rule(caught=True, signals=_ASK_TO_END | _mask(signal.SIGALRM), grace=20.0))
+"""For what programs do again after EINTR, while the server does it once more: an append would be there twice."""
 
 CALLER_UNKNOWN: Final = 0.0
 """Seconds for a caller that cannot be looked at: gone, hidden, or in another pid namespace."""

@@ -84,6 +84,12 @@ the xattr security.capability before every write. It says nothing of copy_file_r
 Where the native module is missing, or libfuse older than 3.14, the kernel asks, sets modes itself, and this is 0.
 """
 
+current_writes_pages: Callable[[], int] = _nothing_current
+"""Whether the write under way is of pages that were changed in a map, to be read when `current_unique` is.
+
+The kernel sends them by any handle of the file's, also by one with O_APPEND, and they have their place all the same.
+"""
+
 set_interrupt_callback: Callable[[Callable[[int], object] | None], None] = _nothing
 """Register what is called, in the event loop's thread, with the number of each request the kernel wants ended.
 
@@ -130,6 +136,7 @@ _BOUND = (
     "current_lock_owner",
     "current_times_now",
     "current_kills_privileges",
+    "current_writes_pages",
     "set_interrupt_callback",
     "configure_session",
     "passed_operations",

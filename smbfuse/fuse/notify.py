@@ -23,13 +23,13 @@ class KernelNotices(Kernel):
         await _told(partial(_inode, number, attr_only=False))
 
     async def forget_attributes(self, number: int) -> None:
-        await _told(partial(_inode, number, attr_only=True))
+        await _told(partial(_inode, number, attr_only=True), by=_one_thread())
 
     async def forget_names(self, names: Sequence[tuple[int, bytes]]) -> None:
         await _told(*(partial(_name, directory, name) for directory, name in names))
 
     async def forget_attributes_of(self, numbers: Sequence[int]) -> None:
-        await _told(*(partial(_inode, number, attr_only=True) for number in numbers))
+        await _told(*(partial(_inode, number, attr_only=True) for number in numbers), by=_one_thread())
 
 
 def _inode(number: int, *, attr_only: bool) -> None:
@@ -49,10 +49,16 @@ def _threads() -> trio.CapacityLimiter:
     return trio.CapacityLimiter(MAX_THREADS)
 
 
-async def _told(*notices: Callable[[], None]) -> None:
+@functools.cache
+def _one_thread() -> trio.CapacityLimiter:
+    """For what the kernel never waits with: who comes later is done later."""
+    return trio.CapacityLimiter(1)
+
+
+async def _told(*notices: Callable[[], None], by: trio.CapacityLimiter | None = None) -> None:
     """In one thread, one after the other."""
     if notices:
-        await trio.to_thread.run_sync(partial(_one_by_one, notices), abandon_on_cancel=True, limiter=_threads())
+        await trio.to_thread.run_sync(partial(_one_by_one, notices), abandon_on_cancel=True, limiter=by or _threads())
 
 
 def _one_by_one(notices: Iterable[Callable[[], None]]) -> None:

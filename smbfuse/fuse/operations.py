@@ -9,6 +9,7 @@ import errno
 import functools
 import stat
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import pyfuse3
@@ -19,11 +20,12 @@ from smbfuse.core.server.attrs import Owner
 from smbfuse.core.server.backend import Change
 from smbfuse.fuse import native
 from smbfuse.fuse.guard import guarded
+from smbfuse.fuse.interrupts import USUAL, WRITING
 
 if TYPE_CHECKING:
     from smbfuse.core.calls.filesystem import FileSystem, Opened
     from smbfuse.core.calls.vfs import Entry
-    from smbfuse.fuse.interrupts import Interrupts
+    from smbfuse.fuse.interrupts import Interrupts, Manner
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,14 +35,15 @@ BLOCK_SIZE: Final = 1 << 20
 NAME_MAX: Final = 255
 
 
-def handler(
-    method: Callable[Concatenate[Operations, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[Operations, P], Coroutine[Any, Any, T]]:
+Handler = Callable[Concatenate["Operations", P], Coroutine[Any, Any, T]]
+
+
+def handler(method: Handler[P, T], manner: Manner = USUAL) -> Handler[P, T]:
     """The guard around a request of pyfuse3's."""
 
     @functools.wraps(method)
     async def wrapped(self: Operations, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await guarded(method.__name__, self.interrupts.guard(), method(self, *args, **kwargs))
+        return await guarded(method.__name__, self.interrupts.guard(manner), method(self, *args, **kwargs))
 
     return wrapped
 
@@ -222,11 +225,11 @@ class Operations(pyfuse3.Operations):
     async def read(self, fh: int, off: int, size: int) -> bytes:
         return await self.files.read(fh, off, size)  # type: ignore[return-value] # any buffer will do
 
-    @handler
+    @partial(handler, manner=WRITING)
     async def write(self, fh: int, off: int, buf: bytes) -> int:
-        return await self.files.write(fh, off, buf, _kills())
+        return await self.files.write(fh, off, buf, _kills(), native.current_writes_pages() != 0)
 
-    @handler
+    @partial(handler, manner=WRITING)
     async def flush(self, fh: int) -> None:
         await self.files.flush(fh, native.current_lock_owner())
 

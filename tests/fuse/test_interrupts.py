@@ -32,7 +32,7 @@ from tests.fuse.conftest import PATIENCE as GIVE_UP
 from tests.fuse.conftest import Mounter
 
 AT_ONCE = 0.0
-SOON = 0.05
+SOON = 1.0
 NEVER = inf
 
 

@@ -80,7 +80,7 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         super().__init__(*args, **kwargs)
         self.writes = WriteBack(self._settler, self._send, lambda: self.backend.tree.sizes.write)
         self.ahead = ReadAhead(self._settler, lambda: self.backend.tree.sizes.read)
-        self.oplocks = Oplocks(self.opens, self._settler, self.writes.write_back, self._forget)
+        self.oplocks = Oplocks(self.opens, self._settler, self.writes.write_back, self._forget, self._write_maps)
         self.news = News(self, self.oplocks)
         self.watch = Watch(self, self.news.tell, self.news.nothing_is_sure)
         self.second_tries.hold, self.second_tries.let_go = self._open, self.release
@@ -122,9 +122,15 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         read, write = _modes(flags)
         known = self.opens.of(inode) is not None
         share = await self.opens.acquire(inode, read, write or bool(flags & os.O_TRUNC), self.opener(inode))
-        if known and self.cache_mode == "strict" and not self.oplocks.keeps_reads(inode):
-            await self._compare(inode, await share.use(self.backend.stat_open))  # others may have changed it
-        return self._add(inode, share, flags)
+        number, done = self._add(inode, share, flags), False
+        try:
+            if known and self.cache_mode == "strict" and not self.oplocks.keeps_reads(inode):
+                await self._compare(inode, await share.use(self.backend.stat_open))  # others may have changed it
+            done = True
+        finally:
+            if not done:
+                self._unwanted_handle(number)
+        return number
 
     def read_with_open(self, inode: Inode, file: OpenFile, attrs: Attributes) -> None:
         head, file.head = file.head, None
@@ -242,8 +248,13 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
             await self._regain(handle)  # not during a break: its end waits for the reads that are under way
         if self.writes.overlaps(inode, offset, offset + size):
             await self.writes.write_back(inode)
+        waiting = self.writes.end(inode)
         with self.reading.of(inode):
             data = await self._read(handle, offset, size)
+        if len(data) < size and offset + len(data) < waiting:
+            await self.writes.write_back(inode)  # the server's end of the file is not the file's
+            with self.reading.of(inode):
+                data = await self._read(handle, offset, size)
         if strict and share.contested and not keeps_reads(share.file):
             self._drop_soon(inode)
         return data
@@ -288,33 +299,46 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
             inode.pages_hold = keeps_reads(handle.file)
 
     @system_call
-    async def write(self, handle_number: int, offset: int, data: Buffer, kills: bool = False) -> int:
+    async def write(
+        self, handle_number: int, offset: int, data: Buffer, kills: bool = False, pages: bool = False
+    ) -> int:
         """Write all of `data`; the server has it when this returns, or nobody else can see the file before it has.
 
-        `kills`: if the file has privileges, they go.
+        `kills`: if the file has privileges, they go. `pages`: these were changed in a map, and have their place in the
+        file by whatever handle the kernel sends them.
         """
         handle = self.handles.file(handle_number)
         if kills:
             await self.kill_privileges(handle.inode)
-        self._tell_failure(handle)
+        self._tell_failure_by_write(handle)
+        appends = handle.append and not pages
         if self._may_wait(handle) and offset + len(data) < FAR:
-            await self._write_later(handle, offset, data)
-            return len(data)
-        await self.writes.write_back(handle.inode)  # what is older goes first
-        try:
-            if handle.append:
-                await self._append(handle, offset, data)
-            else:
-                await self.write_by_fid(handle, offset, data)
-        finally:
-            self.wrote(handle.inode)
+            place = await self._own_end(handle.inode) if appends else offset
+            await self._write_later(handle, place, data)
+        else:
+            await self.writes.write_back(handle.inode)  # what is older goes first
+            try:
+                place = (await handle.share.use(self.backend.stat_open)).size if appends else offset
+                await self.write_by_fid(handle, place, data)
+            finally:
+                self.wrote(handle.inode)
+        # Where that was not at `offset` the kernel has the data in a wrong place, until it sees the size, which it asks
+        # for before it reads. To make it forget them now might cross with that, and then it would read no further than
+        # it believes.
         return len(data)
+
+    async def _own_end(self, inode: Inode) -> int:
+        """Where the file ends, while nobody else can write. What the kernel takes for the end may be older than that.
+
+        The kernel lets one write of an inode through at a time, so appends of this machine never mix.
+        """
+        known = inode.attrs if inode.unsure is None else None
+        return max((known or await self._refresh(inode)).size, self.writes.end(inode))
 
     def _may_wait(self, handle: FileHandle) -> bool:
         return not handle.direct and handle.inode not in self.locked and keeps_writes(handle.file)
 
     async def _write_later(self, handle: FileHandle, offset: int, data: Buffer) -> None:
-        """The kernel's idea of the end of the file is right for appends, too, as nobody else can write."""
         inode = handle.inode
         now_ns = self.write_times.wrote(inode)
         if not self.cache.wrote(inode, offset, offset + len(data), now_ns):
@@ -329,19 +353,19 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         await share.use(lambda file: file.write(offset, data))
 
     def _tell_failure(self, handle: FileHandle) -> None:
-        """OSError for a waiting write that failed, if the program was not told of it by this handle."""
+        """OSError for a waiting write that failed, if no fsync or close by this handle has told of it."""
         failure = self.writes.failure(handle.inode, handle.told)
         if failure is not None:
             handle.told = failure.number
             raise failure.told() from failure.error
 
-    async def _append(self, handle: FileHandle, offset: int, data: Buffer) -> None:
-        """Write at the end that the server has: the kernel's idea of it is older than another machine's append.
-
-        The kernel lets one write of an inode through at a time, so appends of this machine never mix.
-        """
-        end = (await handle.share.use(self.backend.stat_open)).size
-        await self.write_by_fid(handle, max(offset, end), data)
+    def _tell_failure_by_write(self, handle: FileHandle) -> None:
+        """Likewise by the next write: early, and without taking it from fsync and close. Who tries again what he writes
+        then has not written what was lost."""
+        failure = self.writes.failure(handle.inode, max(handle.told, handle.told_by_write))
+        if failure is not None:
+            handle.told_by_write = failure.number
+            raise failure.told() from failure.error
 
     @system_call
     async def flush(self, handle_number: int, lock_owner: int = 0) -> None:
@@ -421,10 +445,12 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
 
     async def _closed(self, inode: Inode) -> None:
         """With the last FID of a file its hidden names go, too."""
-        if self.opens.of(inode) is None:
-            self.writes.forget(inode)
-            if self.silly.names_of(inode):
-                await self.change(partial(self.silly.closed, inode))
+        if inode.handles == 1:  # that of now
+            unheard = self.writes.forget(inode)
+            if unheard is not None:
+                log.error("%s: what was written here is lost: %s", self._called(inode), unheard)
+        if self.opens.of(inode) is None and self.silly.names_of(inode):
+            await self.change(partial(self.silly.closed, inode))
 
     async def _set_date(self, handle: FileHandle, dating: ExitStack) -> None:
         """With a FID's last handle the time of our last write is set for good, if the server would tell another.
@@ -463,6 +489,11 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
 
     async def write_back(self, inode: Inode) -> None:
         await self.writes.write_back(inode)
+
+    async def _write_maps(self, inode: Inode) -> None:
+        """Have the kernel write what programs have changed in maps: it does when it is to forget the file's pages."""
+        if any(handle.write for handle in self.handles.of(inode)):
+            await self.forget_data(inode)
 
     def unwritten_end(self, inode: Inode) -> int:
         return self.writes.end(inode)

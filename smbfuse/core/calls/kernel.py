@@ -16,7 +16,7 @@ class Kernel:
         """Drop the file's pages, and its attributes with them. Changes by mmap that are not written yet come first."""
 
     async def forget_attributes(self, number: int) -> None:
-        """Ask for the attributes again when they are wanted next."""
+        """Ask for the attributes again when they are wanted next. In the order of the calls."""
 
     async def forget_names(self, names: Sequence[tuple[int, bytes]]) -> None:
         """Ask for these names again when they are wanted next, also where there were none: (directory, name) each."""

@@ -33,7 +33,9 @@ class FileHandle:
     direct: bool = False
     """O_DIRECT: nothing waits."""
     told: int = 0
-    """The number of the last failure of a waiting write that its program was told of."""
+    """The number of the last failure of a waiting write that its program was told of by fsync or close,"""
+    told_by_write: int = 0
+    """and by a write."""
     lock_owners: set[int] = field(default_factory=set)
     """Who has locked something by it and not closed it since."""
 

@@ -80,14 +80,16 @@ class Oplocks:
     """Answers the breaks of one mount.
 
     `write` sends what waits of a file; errors are not its business, but that of fsync and close. `forget` makes the
-    kernel forget its data, for which that waits for reads under way: they must not wait for the end of a break.
+    kernel forget its data, for which that waits for reads under way: they must not wait for the end of a break. What
+    was changed in maps is written then; where nothing is to be forgotten, by `write_maps`.
     """
 
-    def __init__(self, opens: OpenTable, settler: Settler, write: Task, forget: Task) -> None:
+    def __init__(self, opens: OpenTable, settler: Settler, write: Task, forget: Task, write_maps: Task) -> None:
         self._opens = opens
         self._settler = settler
         self._write = write
         self._forget = forget
+        self._write_maps = write_maps
         opens.entered = self._entered
 
     def keeps_reads(self, inode: Inode) -> bool:
@@ -117,6 +119,8 @@ class Oplocks:
             while file.breaking not in (None, left):  # a break to level II may become one to none meanwhile
                 left = file.breaking
                 reaction = REACTIONS[file.oplock, left]
+                if reaction.write and not reaction.forget:
+                    await self._write_maps(inode)
                 if reaction.write:
                     await self._write(inode)
                 if reaction.forget:

@@ -3,8 +3,9 @@
 Nobody can miss it meanwhile, since whoever opens the file makes the server ask for the oplock, and we write before we
 answer. The bounds: `AGE` for time, `FILE_LIMIT` and `LIMIT` for memory; behind them writers wait.
 
-A write that fails is told once to everyone who has the file open, by the next write, fsync(2) or close(2), and its data
-are dropped, as Linux does: kept, they would fill the memory of a machine whose server has no space left.
+A write that fails is told once to everyone who has the file open by the next fsync(2) or close(2), and by the next
+write before that; and its data are dropped, as Linux does: kept, they would fill the memory of a machine whose server
+has no space left.
 """
 
 from __future__ import annotations
@@ -45,15 +46,18 @@ Send = Callable[["Inode", int, memoryview], Awaitable[None]]
 """Writes at an offset of a file; raises SmbfuseError or OSError."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Failure:
     """A write that failed. `number` grows, so that a handle can tell new ones from those it was told of."""
 
     number: int
     error: SmbfuseError | OSError
+    heard: bool = False
+    """Whether any program was told."""
 
     def told(self) -> OSError:
         """To be raised, each time anew: a traceback belongs to one task."""
+        self.heard = True
         if isinstance(self.error, SmbfuseError):
             return as_oserror(self.error, "write")
         return OSError(self.error.errno, self.error.strerror)
@@ -210,6 +214,7 @@ class WriteBack:
         failure = self._failures.get(inode)
         return 0 if failure is None else failure.number
 
-    def forget(self, inode: Inode) -> None:
-        """Nobody has the file open any more."""
-        self._failures.pop(inode, None)
+    def forget(self, inode: Inode) -> SmbfuseError | OSError | None:
+        """Nobody has the file open any more. Returns what no program was told of."""
+        failure = self._failures.pop(inode, None)
+        return None if failure is None or failure.heard else failure.error
