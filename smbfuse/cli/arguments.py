@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from smbfuse.cli.unc import looks_like_share
 from smbfuse.errors import UsageError
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ def information(words: Words) -> Invocation | None:
 def operands(words: Words) -> tuple[str, str]:
     """Share and mountpoint, the latter absolute. Raises UsageError."""
     match words.operands:
+        case (source, mountpoint) if looks_like_share(mountpoint) and not looks_like_share(source):
+            raise UsageError(f"the share comes first, then the mountpoint: smbfuse {mountpoint} {source}")
         case (source, mountpoint) if mountpoint and "\0" not in mountpoint:
             return source, os.path.abspath(mountpoint)
         case () | ("",):

@@ -117,6 +117,12 @@ def allows_others(choices: Choices, caller: Caller) -> bool:
     return caller.is_root if choices.allow_other is None else choices.allow_other
 
 
+def overruled(choices: Choices, caller: Caller) -> list[str]:
+    """Warnings about what was asked for and cannot be had."""
+    asked = {"suid", "dev"} & set(choices.kernel_flags.values())
+    return [] if caller.is_root else [f"allow_{name} is for root only, and left out" for name in sorted(asked)]
+
+
 def _fuse_options(choices: Choices, caller: Caller) -> tuple[str, ...]:
     """Flags for libfuse. fusermount3 takes suid and dev from nobody but root."""
     forbidden = set() if caller.is_root else {"suid", "dev"}

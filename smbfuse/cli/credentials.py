@@ -171,6 +171,8 @@ def ask(prompt: str) -> Secret:
         return Secret(values.password_text(getpass.getpass(prompt)))
     except EOFError:
         raise UsageError("no password given") from None
+    except UnicodeDecodeError:
+        raise UsageError("the password is not UTF-8, as the terminal sends it; use -o credentials=FILE") from None
     except values.Refusal as error:
         raise UsageError(f"the password {error}") from None
 
@@ -182,14 +184,17 @@ def gather(
     *,
     url_user: str | None = None,
     asker: Callable[[str], Secret] = ask,
-) -> tuple[Credentials, list[str]]:
-    """Who logs on at `host`, and warnings for the user. Raises UsageError. May wait for the user at the terminal."""
+    warn: Callable[[str], None] = lambda _: None,
+) -> Credentials:
+    """Who logs on at `host`. Raises UsageError. May ask the user at the terminal; `warn` gets lines before that."""
     contents = read_file(choices.credentials) if choices.credentials is not None else FileContents()
+    for line in contents.warnings:
+        warn(line)
     if choices.security.anonymous:
-        return Credentials(anonymous=True), contents.warnings
+        return Credentials(anonymous=True)
     given = _first(choices.username, url_user, contents.username)
     if choices.guest and not given:
-        return Credentials(anonymous=True), contents.warnings
+        return Credentials(anonymous=True)
     # mount.cifs's page says that USER may hold user%password; its code takes USER as it is, and so does ours.
     user = _checked(UserName(login_name(environ)) if given is None else split_username(given))
     domain = _first(choices.domain, user.domain, contents.domain, "") or ""
@@ -198,7 +203,7 @@ def gather(
         password = Secret("")
     if password is None:
         password = password_from_environment(environ) or asker(_prompt(user.name, domain, host))
-    return Credentials(username=user.name, password=password, domain=domain), contents.warnings
+    return Credentials(username=user.name, password=password, domain=domain)
 
 
 def _prompt(name: str, domain: str, host: str) -> str:
@@ -211,6 +216,8 @@ def _first(*texts: str | None) -> str | None:
 
 def _checked(user: UserName) -> UserName:
     """The same, within mount.cifs's limits. Names may come from the environment, so bytes are looked at, too."""
+    if not user.name:
+        raise UsageError("the user's name is empty: give username=NAME, or guest")
     try:
         values.limited(values.USER_LIMIT)(user.name)
         values.limited(values.DOMAIN_LIMIT)(user.domain or "")

@@ -14,7 +14,7 @@ import resource
 import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from smbfuse.cli.options import SECRETS, split
+from smbfuse.cli.options import SECRETS, UNWANTED_SECRETS, split
 from smbfuse.cli.values import PASSWORD_LIMIT
 from smbfuse.errors import UsageError
 
@@ -36,6 +36,9 @@ def take_secrets(options: Sequence[str]) -> tuple[list[str], str | None]:
     secret: str | None = None
     for token in split(options):
         name, _, text = token.partition("=")
+        if name in UNWANTED_SECRETS:
+            cleaned.append(name)  # to be refused, without what nobody may see
+            continue
         if name in SECRETS and token != name:
             secret, kept = text, []
         elif name in _USER_NAMES and "%" in text:

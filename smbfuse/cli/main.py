@@ -15,7 +15,7 @@ from typing import Final, cast
 from smbfuse import __version__
 from smbfuse.cli import credentials, logs, options
 from smbfuse.cli.arguments import Action, Invocation, parse_command
-from smbfuse.cli.assemble import Caller, allows_others, mount_settings, server_settings, share_of
+from smbfuse.cli.assemble import Caller, allows_others, mount_settings, overruled, server_settings, share_of
 from smbfuse.cli.daemon import Outcome, descriptor_of, in_background
 from smbfuse.cli.exitcode import ExitCode
 from smbfuse.cli.hiding import forbid_dumps, start_again
@@ -38,6 +38,7 @@ def main(serve: Serve | None = None) -> int:
     `serve` stands in for smbfuse.fuse.session.serve; tests of the process use it.
     """
     program = os.path.basename(sys.argv[0]) if is_helper(sys.argv[0]) else "smbfuse"
+    _open_standard_files()
     try:
         outcome = _run(serve)
     except UsageError as error:
@@ -55,20 +56,39 @@ def main(serve: Serve | None = None) -> int:
     return outcome.status
 
 
+def _open_standard_files() -> None:
+    """Nothing of ours may get the numbers that everybody writes messages to. Init scripts leave some of them closed."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
 def _run(serve: Serve | None) -> Outcome:
     parse = parse_helper if is_helper(sys.argv[0]) else parse_command
     invocation = parse(sys.argv[1:])
     match invocation.action:
         case Action.HELP:
-            sys.stdout.write(help_text())
+            _show(help_text())
         case Action.VERSION:
-            sys.stdout.write(f"smbfuse {__version__}\n")
+            _show(f"smbfuse {__version__}\n")
         case Action.CHECK:
             prepare(invocation, Caller.current(), asker=lambda _: Credentials().password)
         case Action.MOUNT:
             start_again(_interpreter_head(), invocation.rest, invocation.options)
             return _mount(invocation, serve)
     return Outcome(ExitCode.OK)
+
+
+def _show(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _interpreter_head() -> list[str]:
@@ -89,9 +109,9 @@ def prepare(
     check_fuse(is_root=caller.is_root)
     if allows_others(choices, caller) or "allow_root" in mount.fuse_options:
         check_allow_other(is_root=caller.is_root)
-    who, warnings = credentials.gather(choices, unc.host, os.environ, url_user=unc.user, asker=asker)
-    for line in (*choices.warnings, *warnings):
-        _say(f"smbfuse: warning: {line}")
+    for line in (*choices.warnings, *overruled(choices, caller)):
+        _warn(line)
+    who = credentials.gather(choices, unc.host, os.environ, url_user=unc.user, asker=asker, warn=_warn)
     return server_settings(unc, choices, who), mount, choices
 
 
@@ -130,9 +150,24 @@ def _serve_until_unmounted(
         trio.run(serving, server, mount, ready)
     except SmbfuseError as error:
         return failure(error, server, nofail=choices.nofail)
+    except BaseExceptionGroup as group:
+        return _outcome_of(group)
     except OSError as error:
         return Outcome(ExitCode.SYSTEM, f"this machine refuses: {error}")
     return Outcome(ExitCode.OK)
+
+
+def _outcome_of(group: BaseExceptionGroup[BaseException]) -> Outcome:
+    """Of what trio hands out in groups: Ctrl-C, and what this machine refuses. All else is a bug, and raised."""
+    if group.subgroup(KeyboardInterrupt) is not None:
+        raise KeyboardInterrupt
+    refused, others = group.split(OSError)
+    if refused is None or others is not None:
+        raise group
+    error: BaseException = refused
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return Outcome(ExitCode.SYSTEM, f"this machine refuses: {error}")
 
 
 def _load_serve() -> Serve:
@@ -145,6 +180,10 @@ def failure(error: SmbfuseError, server: ServerSettings, *, nofail: bool) -> Out
     if nofail and isinstance(error, _UNREACHABLE):
         return Outcome(ExitCode.OK, f"{line} (nofail: going on without)")
     return Outcome(ExitCode.USAGE if isinstance(error, UsageError) else ExitCode.MOUNT, line)
+
+
+def _warn(line: str) -> None:
+    _say(f"smbfuse: warning: {line}")
 
 
 def _say(line: str) -> None:

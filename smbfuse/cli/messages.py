@@ -108,9 +108,14 @@ def _words(server: ServerSettings) -> dict[str, object]:
         "host": server.host if server.address is None else f"{server.host} ({server.address})",
         "share": server.share,
         "port": server.port,
-        "user": "(none)" if server.credentials.anonymous else user or "(none)",
-        "list_shares": list_shares(server.address or server.host, user),
+        "user": "(none)" if server.credentials.anonymous else _named(user),
+        "list_shares": list_shares(server.address or server.host, user, server.port),
     }
+
+
+def _named(user: str) -> str:
+    """In quotes if something is there that nobody would see."""
+    return user if user == user.strip() else f"'{user}'"
 
 
 def _template(error: SmbfuseError) -> str:

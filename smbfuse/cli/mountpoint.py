@@ -13,13 +13,15 @@ import shutil
 import stat
 import subprocess
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from smbfuse.cli.daemon import descriptor_of
 from smbfuse.errors import MountError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+T = TypeVar("T")
 
 DEVICE: Final = "/dev/fuse"
 FUSE_CONF: Final = "/etc/fuse.conf"
@@ -45,8 +47,9 @@ def check_mountpoint(path: str, *, is_root: bool, mounts: str = _MOUNTS) -> None
     """
     if descriptor_of(path) is not None:
         return
-    # Of the last component too: it may be a symbolic link to the mount.
-    real = os.path.realpath(path)
+    real = _resolved(path, mounts)
+    if real == "/":
+        raise MountError("nobody could reach a share that is mounted on /: name another directory")
     if (source := mounted_by_us(real, mounts)) is not None:
         if is_dead(real):
             return
@@ -54,7 +57,7 @@ def check_mountpoint(path: str, *, is_root: bool, mounts: str = _MOUNTS) -> None
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
-        raise MountError(_stat_hint(path, error, is_root=is_root)) from None
+        raise MountError(_stat_hint(path, error, is_root=is_root, mounts=mounts)) from None
     if not stat.S_ISDIR(mode):
         raise MountError(f"mountpoint {path} is not a directory: name another, or move it away and mkdir {path}")
     if not is_root and not os.access(path, os.W_OK | os.X_OK):
@@ -65,7 +68,7 @@ def clear_dead_mounts(path: str, *, is_root: bool, mounts: str = _MOUNTS) -> Non
     """Take away mounts of ours at `path` whose processes died: they only stand in the way. Raises MountError."""
     if descriptor_of(path) is not None:
         return
-    real = os.path.realpath(path)
+    real = _resolved(path, mounts)
     for _ in range(_MOST_DEAD):
         if mounted_by_us(real, mounts) is None or not is_dead(real):
             return
@@ -77,20 +80,36 @@ def clear_dead_mounts(path: str, *, is_root: bool, mounts: str = _MOUNTS) -> Non
             raise MountError(f"{path}: a dead mount cannot be taken away: {done.stderr.strip() or done.returncode}")
 
 
+def _resolved(path: str, mounts: str) -> str:
+    """Without symbolic links, also of the last component. Raises MountError where a mount on the way says nothing."""
+    if mounted_by_us(path, mounts) is not None:
+        return path  # that needs no answer of the mount's
+    real = _in_time(lambda: os.path.realpath(path))
+    if real is None:
+        raise MountError(f"mountpoint {path}: no answer in {_ANSWER:g} s: unmount what hangs there, or name another")
+    return real
+
+
 def is_dead(path: str) -> bool:
     """Whether the process behind the FUSE mount at `path` is gone. One that takes its time to answer is not."""
-    found: list[int | None] = []
 
-    def look() -> None:
+    def look() -> int | None:
         try:
             os.statvfs(path)  # which the kernel never answers by itself
         except OSError as error:
-            found.append(error.errno)
+            return error.errno
+        return None
 
-    thread = threading.Thread(target=look, daemon=True)
+    return _in_time(look) in (errno.ENOTCONN, errno.ECONNABORTED)
+
+
+def _in_time(look: Callable[[], T]) -> T | None:
+    """What it returns, None if that takes too long: a thread that waits for a mount may do so for ever."""
+    found: list[T] = []
+    thread = threading.Thread(target=lambda: found.append(look()), daemon=True)
     thread.start()
     thread.join(_ANSWER)
-    return found in ([errno.ENOTCONN], [errno.ECONNABORTED])
+    return found[0] if found else None
 
 
 def _path() -> str:
@@ -102,7 +121,7 @@ def _umount(path: str, is_root: bool) -> str:
     return f"umount {path}" if is_root else f"fusermount3 -u {path}"
 
 
-def _stat_hint(path: str, error: OSError, *, is_root: bool) -> str:
+def _stat_hint(path: str, error: OSError, *, is_root: bool, mounts: str) -> str:
     match error:
         case FileNotFoundError():
             return f"mountpoint {path} does not exist: type mkdir -p {path}"
@@ -111,7 +130,15 @@ def _stat_hint(path: str, error: OSError, *, is_root: bool) -> str:
         case PermissionError():
             return f"mountpoint {path} cannot be reached by you: choose a directory of your own, or mount as root"
         case _:
-            return f"mountpoint {path}: {error.strerror}; if a mount died there, type {_umount(path, is_root)}"
+            dead = _mount_above(path, mounts) or path
+            return f"mountpoint {path}: {error.strerror}; if a mount died there, type {_umount(dead, is_root)}"
+
+
+def _mount_above(path: str, mounts: str) -> str | None:
+    """The mount of ours that the path leads into."""
+    with open(mounts, encoding="utf-8", errors="surrogateescape") as lines:
+        points = [point for point, kind, _ in _parse(lines) if kind == _OUR_TYPE and f"{path}/".startswith(f"{point}/")]
+    return max(points, key=len, default=None)
 
 
 def mounted_by_us(path: str, mounts: str = _MOUNTS) -> str | None:

@@ -287,11 +287,13 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _reject("target path source", "is not taken: name the share in the first argument, //server/share/dir"),
     _reject("password2", "is not taken: SMB1 sessions have one password"),
     _reject("remount", "cannot be done: unmount, then mount with the new options"),
-    _reject("kernel_cache auto_cache entry_timeout attr_timeout negative_timeout ac_attr_timeout", "use actimeo="),
+    _reject("kernel_cache auto_cache", "is not taken: use actimeo="),
+    _reject("entry_timeout attr_timeout negative_timeout ac_attr_timeout", "is not taken: use actimeo="),
 )
 
-SECRETS: Final = frozenset({"password", "pass", "password2"})
-"""Options whose value nobody may see."""
+UNWANTED_SECRETS: Final = frozenset({"password2"})
+SECRETS: Final = frozenset({"password", "pass"}) | UNWANTED_SECRETS
+"""Options whose value nobody may see; the first are refused."""
 
 PREFIXES_IGNORED: Final = ("x-", "X-")
 """Comments for mount(8), systemd and others."""

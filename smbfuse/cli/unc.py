@@ -15,7 +15,9 @@ from urllib.parse import unquote_to_bytes
 
 from smbfuse.errors import UsageError
 
+PORT: Final = 445
 HOST_LIMIT: Final = 255
+LABEL_LIMIT: Final = 63
 SHARE_LIMIT: Final = 256
 
 _URL: Final = re.compile(r"(?:smb|cifs)://", re.IGNORECASE)
@@ -41,10 +43,11 @@ class Unc:
         return f"//{host}/{self.share}"
 
 
-def list_shares(host: str, user: str = "") -> str:
+def list_shares(host: str, user: str = "", port: int = PORT) -> str:
     """The command that shows what shares an SMB1 server has. Samba's client refuses SMB1 unless told otherwise."""
     who = f"-U {shlex.quote(user)}" if user else "-N"
-    return f"smbclient --option='client min protocol=NT1' {who} -L {shlex.quote(host)}"
+    where = shlex.quote(host) + (f" -p {port}" if port != PORT else "")
+    return f"smbclient --option='client min protocol=NT1' {who} -L {where}"
 
 
 def parse_unc(text: str) -> Unc:
@@ -53,7 +56,8 @@ def parse_unc(text: str) -> Unc:
     The one-backslash form `\\server\\share` is what the shell leaves of a UNC name on the way through mount.fuse.
     """
     if not _is_text(text):
-        raise UsageError(f"share {_shown(text)} is not printable UTF-8 text; {_FORM}")
+        what = f"share {_shown(text)} is not printable UTF-8 text" if text else "the share's name is empty"
+        raise UsageError(f"{what}; {_FORM}")
     if match := _URL.match(text):
         return _from_url(text, text[match.end() :])
     if _OTHER_URL.match(text):
@@ -61,10 +65,17 @@ def parse_unc(text: str) -> Unc:
     return _from_unc(text)
 
 
+def looks_like_share(text: str) -> bool:
+    """Whether somebody meant a share by it, well written or not."""
+    return text.startswith(("//", "\\\\")) or _URL.match(text) is not None
+
+
 def parse_path(text: str) -> str:
     """A directory of the share (option prefixpath), in the form of `Unc.path`. Raises UsageError."""
     if not _is_text(text):
-        raise UsageError(f"directory {_shown(text)} is not printable UTF-8 text")
+        raise UsageError(
+            "the directory is empty" if not text else f"directory {_shown(text)} is not printable UTF-8 text"
+        )
     return _path(text, _components(text.replace("\\", "/")))
 
 
@@ -81,9 +92,9 @@ def _from_unc(text: str) -> Unc:
     slashed = text.replace("\\", "/")
     one_backslash = text.startswith("\\") and not slashed.startswith("//")
     if not slashed.startswith("//") and not one_backslash:
-        meant = f"/{slashed}" if slashed.startswith("/") else f"//{slashed}"
-        hint = f"write {meant}" if slashed.strip("/").count("/") else _FORM
-        raise UsageError(f"'{text}' is not the name of a share; {hint}")
+        raise UsageError(f"'{text}' is not the name of a share; {_meant(slashed)}")
+    if one_backslash and "/" not in slashed.strip("/"):
+        raise UsageError(f"'{text}': the shell has taken backslashes away; {_FORM}, or put it in single quotes")
     authority, _, rest = slashed.removeprefix("/" if one_backslash else "//").partition("/")
     if "@" in authority:
         raise UsageError(f"share '{text}': give the user as -o username=NAME, not in the address")
@@ -91,6 +102,17 @@ def _from_unc(text: str) -> Unc:
     if port is not None:
         raise UsageError(f"share '{text}': give the port as -o port={port}, not in the address")
     return _build(text, host, _components(rest))
+
+
+def _meant(slashed: str) -> str:
+    """What somebody may have had in mind whose words begin with no two slashes."""
+    if match := re.match(r"(smb|cifs):/*(?=[^/])", slashed, re.IGNORECASE):  # "smb:/server/share"
+        return f"write {match[1].lower()}://{slashed[match.end() :]}"
+    host, colon, path = slashed.partition(":/")  # as NFS has it
+    if colon and "/" not in host:
+        slashed = f"{host}/{path}"
+    rest = slashed.strip("/")
+    return f"write //{rest}" if "/" in rest else _FORM
 
 
 def _from_url(text: str, rest: str) -> Unc:
@@ -143,7 +165,9 @@ def _ip_version(text: str) -> Literal[4, 6] | None:
 def _name(text: str, host: str) -> str:
     if not host:
         raise UsageError(f"share '{text}' names no server; {_FORM}")
-    if len(host) > HOST_LIMIT or any(char.isspace() for char in host) or host.strip(".") == "":
+    labels = host.removesuffix(".").split(".")
+    strange = any(char.isspace() for char in host) or not all(1 <= len(label) <= LABEL_LIMIT for label in labels)
+    if len(host) > HOST_LIMIT or strange:
         raise UsageError(f"share '{text}': '{host}' cannot be a server's name")
     return host
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import struct
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, SupportsIndex
 
 import spnego
 from spnego.exceptions import SpnegoError
 
 from smbfuse.errors import AuthenticationError
 from smbfuse.wire.ntlmssp import NtlmAuthenticate, NtlmNegotiate
+from smbfuse.wire.text import upper_case
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +41,19 @@ class Authenticator(Protocol):
         """16 bytes for the MAC key; None if the logon has none (anonymous)."""
 
 
+class _User(str):
+    """`DOMAIN\\name`, or the name: its response is made of the name in upper case, which pyspnego takes from here.
+
+    Python's own makes two letters of one (SS of the German sharp s), which is not what a server does.
+    """
+
+    def upper(self) -> str:
+        return upper_case(self)
+
+    def split(self, sep: str | None = None, maxsplit: SupportsIndex = -1) -> list[str]:
+        return [_User(part) for part in super().split(sep, maxsplit)]
+
+
 class SpnegoAuthenticator:
     """NTLMv2, in SPNEGO where the server's first token is one, else as bare NTLMSSP."""
 
@@ -50,7 +64,7 @@ class SpnegoAuthenticator:
         with _ntlmv2_only():
             try:
                 self._context = spnego.client(
-                    user,
+                    _User(user),
                     credentials.password.reveal(),
                     hostname=host,
                     service="cifs",

@@ -21,6 +21,7 @@ import trio
 from smbfuse.client.clock import seconds_asleep
 from smbfuse.client.window import Window
 from smbfuse.errors import AnswerSpoiled, ConnectionLost, RemoteProtocolError, RequestTimeout, SmbfuseError, WireError
+from smbfuse.ntstatus import status_name
 from smbfuse.proto.engine import Engine
 from smbfuse.proto.events import Interim, OplockBreak, Response, Unsolicited
 from smbfuse.wire.names import command_name
@@ -216,6 +217,8 @@ class Connection:
             if not call.sent:
                 self.window.release()
         self._count(call.command)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("MID %d > %s", mid, ", ".join(command_name(body.COMMAND) for body in bodies))
         self._send(frame)
         if call.on_sent is not None:
             call.on_sent(partial(self._cancel, call, mid))
@@ -318,6 +321,8 @@ class Connection:
         call: Call = response.owner
         response.owner = None  # else the two hold each other, and a frame of 1 MiB, until the collector runs
         self.window.release()
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("MID %d < %s: %s", response.mid, command_name(call.command), status_name(response.status))
         call.response = response
         call.done.set()
         if call.on_answer is not None:

@@ -146,7 +146,8 @@ class Session:
         except ConnectionLost as exc:
             raise ConnectError(f"{host} does not speak SMB1 ({exc}); SMB1 may be switched off there") from None
         except RequestTimeout as exc:
-            raise ConnectError(f"{host} takes connections, but does not speak SMB1 ({exc})") from None
+            why = f"{host} takes connections, but does not speak SMB1 ({exc})"
+            raise ConnectError(f"{why}; another port=? SMB1 may be switched off there") from None
         response.check()
         answer = response.members[0][1]
         if isinstance(answer, NegotiateRefusal) and answer.dialect_index == NO_DIALECT:
@@ -165,7 +166,9 @@ class Session:
         server_signs = negotiated.security_mode & NEGOTIATE_SECURITY_SIGNATURES_ENABLED
         server_must = negotiated.security_mode & NEGOTIATE_SECURITY_SIGNATURES_REQUIRED
         if self.settings.require_signing and not (server_signs or server_must):
-            raise AuthenticationError(f"{self.settings.host} does not sign messages, but sec=ntlmsspi demands it")
+            raise AuthenticationError(
+                f"{self.settings.host} does not sign messages, but the option sign (or sec=) demands it"
+            )
         if self._at_least.signing and not (server_signs or server_must):
             raise AuthenticationError(
                 f"{self.settings.host} signed messages before and does not any more: somebody may be in between"
@@ -221,7 +224,8 @@ class Session:
         anonymous = self.settings.credentials.anonymous
         if body.action & SMB_SETUP_GUEST and not anonymous:
             raise AuthenticationError(
-                f"{self.settings.host} does not know the user and lets in a guest; if that is enough, use -o guest"
+                f"{self.settings.host} does not know the user and lets in a guest; if that is enough, use -o guest "
+                "and no username="
             )
         if body.security_blob:
             auth.step(body.security_blob)  # checks the server's part, where there is one

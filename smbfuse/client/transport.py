@@ -209,6 +209,8 @@ async def connect(host: str, address: str | None, port: int, timeout: float) -> 
         raise ConnectError(f"{target} port {port} does not answer within {timeout:g} s") from None
     except OSError as exc:
         raise ConnectError(_why(exc, target, port)) from None
+    except UnicodeError:
+        raise ConnectError(f"{target} cannot be the name of a host; check the spelling") from None
     sock = stream.socket
     duplicate = socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
     duplicate.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -196,6 +196,13 @@ async def _while_it_goes_on(files: FileSystem, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
+class _Encoded(str):
+    """An option that may hold any characters: pyfuse3 3.5 encodes options as ASCII, come what may."""
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        return super().encode("utf-8", "surrogateescape")
+
+
 def _options(mount: MountSettings) -> set[str]:
     """Options of libfuse and mount(2)."""
     source = mount.source.replace("\\", "\\\\").replace(",", "\\,")
@@ -205,7 +212,7 @@ def _options(mount: MountSettings) -> set[str]:
         "allow_other": mount.allow_other,
         "default_permissions": mount.default_permissions,
     }
-    return options | {name for name, wanted in flags.items() if wanted}
+    return {_Encoded(option) for option in options | {name for name, wanted in flags.items() if wanted}}
 
 
 def _resolved(mountpoint: str) -> str:

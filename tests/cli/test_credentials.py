@@ -43,7 +43,7 @@ def who(
     url_user: str | None = None,
 ) -> tuple[str, str, str, bool]:
     """Name, password, domain, anonymous."""
-    found, _ = gather(parse([options]), "srv", environ or {}, url_user=url_user, asker=asker)
+    found = gather(parse([options]), "srv", environ or {}, url_user=url_user, asker=asker)
     return found.username, found.password.reveal(), found.domain, found.anonymous
 
 
@@ -208,7 +208,7 @@ def test_name_too_long_or_undecodable() -> None:
 
 def test_no_repr_shows_a_password(write: Write) -> None:
     path = write(b"password=geheim\n")
-    found, _ = gather(parse([f"credentials={path}"]), "srv", {"USER": "u"}, asker=never)
+    found = gather(parse([f"credentials={path}"]), "srv", {"USER": "u"}, asker=never)
     assert isinstance(found, Credentials)
     assert found.password.reveal() == "geheim"
     assert "geheim" not in repr((found, read_file(str(path)), parse(["password=geheim"]), split_username("a%geheim")))

@@ -224,7 +224,8 @@ class Vfs:
         asked = self.cache.now()
         attrs = await self.backend.stat(self.path(self.inodes.root))
         if not attrs.is_dir:
-            raise MountError(f"/{'/'.join(self._prefix)} on the share is a file, not a directory")
+            there = "/".join(self._prefix)
+            raise MountError(f"'{there}' on the share is a file; name the directory that it is in")
         self.cache.learn(self.inodes.root, attrs, asked)
 
     # --- reaching files
