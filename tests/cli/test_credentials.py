@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smbfuse.cli import credentials
-from smbfuse.cli.credentials import gather, password_from_environment, read_file, split_username
+from smbfuse.cli.credentials import ask, gather, password_from_environment, read_file, split_username
 from smbfuse.cli.options import parse
 from smbfuse.errors import UsageError
 from smbfuse.settings import Credentials, Secret
@@ -144,6 +146,35 @@ def test_anonymous() -> None:
     assert who("guest") == ("", "", "", True)
     assert who("sec=none,user=joe") == ("", "", "", True)
     assert who("guest,user=joe,pass=x") == ("joe", "", "", False)
+
+
+@pytest.mark.parametrize("options", ["username=", "username=%x", "username=W/"])
+def test_a_user_has_a_name(options: str) -> None:
+    with pytest.raises(UsageError, match="name is empty"):
+        who(options, asker=lambda _: Secret("x"))
+
+
+def test_warnings_come_before_the_question(write: Write) -> None:
+    """And before the line that says that nobody can be asked."""
+    lines: list[str] = []
+
+    def asked(prompt: str) -> Secret:
+        assert "line 2 is passed over" in lines[0]
+        return Secret("x")
+
+    path = write(b"username=joe\npasword=x\n")
+    gather(parse([f"credentials={path}"]), "srv", {}, asker=asked, warn=lines.append)
+    assert len(lines) == 1
+
+
+def test_what_the_terminal_sends_may_be_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    def latin1(prompt: str) -> str:
+        return b"gr\xfc\xdf".decode()
+
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr(getpass, "getpass", latin1)
+    with pytest.raises(UsageError, match="the password is not UTF-8"):
+        ask("Password: ")
 
 
 def test_asks_only_when_nothing_was_given() -> None:

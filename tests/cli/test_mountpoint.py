@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
+from smbfuse.cli import mountpoint
 from smbfuse.cli.mountpoint import FuseMissing, check_allow_other, check_fuse, check_mountpoint, mounted_by_us
 from smbfuse.errors import MountError
 
@@ -34,6 +37,43 @@ def test_missing_and_wrong_mountpoints(tmp_path: Path) -> None:
     ):
         with pytest.raises(MountError, match=line):
             check_mountpoint(str(path), is_root=True)
+
+
+def test_nothing_is_mounted_over_the_root(tmp_path: Path) -> None:
+    """As `"$UNSET/"` asks for: no path would lead to it."""
+    (tmp_path / "link").symlink_to("/")
+    for path in ("/", str(tmp_path / "link")):
+        with pytest.raises(MountError, match="mounted on /: name another directory"):
+            check_mountpoint(path, is_root=True)
+
+
+def test_a_mountpoint_that_does_not_answer_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+
+    def hangs(path: str) -> str:
+        over.wait(60)
+        return path
+
+    monkeypatch.setattr(os.path, "realpath", hangs)
+    monkeypatch.setattr(mountpoint, "_ANSWER", 0.01)
+    try:
+        with pytest.raises(MountError, match="unmount what hangs there"):
+            check_mountpoint(str(tmp_path), is_root=True)
+        table = mounts(tmp_path, (str(tmp_path), "fuse.smbfuse", "//srv/share"))
+        with pytest.raises(MountError, match="is busy: //srv/share"):
+            check_mountpoint(str(tmp_path), is_root=True, mounts=table)
+    finally:
+        over.set()
+
+
+def test_below_a_mount_that_died_that_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dead(path: str) -> os.stat_result:
+        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+
+    table = mounts(tmp_path, (str(tmp_path), "fuse.smbfuse", "//srv/share"))
+    monkeypatch.setattr(os, "stat", dead)
+    with pytest.raises(MountError, match=f"type umount {tmp_path}$"):
+        check_mountpoint(f"{tmp_path}/a/b", is_root=True, mounts=table)
 
 
 def test_mountpoint_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

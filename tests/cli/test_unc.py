@@ -75,6 +75,13 @@ REFUSALS = [
     (f"//srv/{'s' * 257}", "cannot be a share's name"),
     ("//srv/s\n", "not printable"),
     ("//srv/\udcff", "not printable"),
+    (r"\srvdata", "the shell has taken backslashes away"),
+    ("srv:/data/dir", "write //srv/data/dir"),
+    ("smb:/srv/data", "write smb://srv/data"),
+    ("cifs:srv/data", "write cifs://srv/data"),
+    ("", "the share's name is empty"),
+    ("//h..x/data", "'h..x' cannot be a server's name"),
+    (f"//{'x' * 64}/data", "cannot be a server's name"),
 ]
 
 
@@ -96,6 +103,8 @@ def test_prefixpath() -> None:
     assert parse_path("/") == ""
     with pytest.raises(UsageError):
         parse_path("a/../b")
+    with pytest.raises(UsageError, match="is empty"):
+        parse_path("")
 
 
 def test_display_puts_ipv6_in_brackets() -> None:

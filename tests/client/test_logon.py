@@ -77,7 +77,7 @@ def one_user() -> OneUser:
 async def test_signing_policy(nursery: trio.Nursery, required: bool, security_mode: int, signed: bool | None) -> None:
     server = FakeServer(offer=Offer(security_mode=security_mode, acceptor=one_user))
     if signed is None:
-        with pytest.raises(AuthenticationError, match="fake does not sign messages, but demands it"):
+        with pytest.raises(AuthenticationError, match="fake does not sign messages, but the option sign"):
             await logged_on(server, nursery, require_signing=required)
         assert server.tap.requests["SESSION_SETUP_ANDX"] == 0
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 import signal
 import subprocess
 import tempfile
@@ -195,6 +196,75 @@ def test_insisting_on_signatures(command: Command, make_smbd: Callable[..., Smbd
 
 
 # -- what can, and how it ends -----------------------------------------------------------------------------------------
+
+
+ODD = "größe"
+
+
+@pytest.fixture
+def odd(make_smbd: Callable[..., Smbd], tmp_path: Path) -> Smbd:
+    """A server of which share, directory and user have letters that others write as two in upper case."""
+    directory = tmp_path / "share" / ODD
+    directory.mkdir(parents=True)
+    (directory / "file").write_bytes(b"content")
+    return make_smbd([Share(name=ODD, path=tmp_path / "share")], users=[User(name="groß")])
+
+
+@pytest.mark.parametrize("domain", [{}, {"domain": "straße"}])
+def test_names_beyond_ascii(command: Command, odd: Smbd, domain: dict[str, object]) -> None:
+    done = command.run(f"{odd.unc(ODD)}/{ODD}", options=login(odd, fsname="für mich", **domain))
+    assert done.returncode == 0, done.stderr
+    assert (command.path / "file").read_bytes() == b"content"
+    assert [source for point, source in _sources() if point == str(command.path)] == ["für mich"]
+    command.umount()
+    assert command.run(f"{odd.unc(ODD)}/{ODD}", options=login(odd)).returncode == 0
+    assert [f"{odd.unc(ODD)}/{ODD}"] == [source for point, source in _sources() if point == str(command.path)]
+
+
+def _sources() -> list[tuple[str, str]]:
+    """Mountpoints and what is mounted there."""
+    lines = Path("/proc/self/mounts").read_text().splitlines()
+    return [(fields[1], fields[0].replace("\\040", " ")) for line in lines if (fields := line.split(" "))]
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_standard_files(command: Command, samba: Smbd, closed: str) -> None:
+    """As init scripts start programs."""
+    words = [str(PROGRAM), samba.unc(), str(command.path), "-o", join_options(login(samba))]
+    done = command.execute("sh", "-c", f"{shlex.join(words)} {closed}")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (command.path / "hello.txt").is_file()
+    done = command.execute("sh", "-c", f"{PROGRAM} --version {closed}")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_ctrl_c_before_the_mount_is_there(command: Command) -> None:
+    with Stranger(b"") as stranger:
+        words = [str(PROGRAM), "//127.0.0.1/share", str(command.path), "-f", "-o", f"port={stranger.port},guest"]
+        program = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+        eventually(lambda: bool(stranger.clients), LIMIT, "it is connected")
+        program.send_signal(signal.SIGINT)
+        assert program.communicate(timeout=LIMIT)[1] == "smbfuse: interrupted, nothing is mounted\n"
+        assert program.returncode == 8
+
+
+def test_debugging_shows_the_dialogue(command: Command, samba: Smbd) -> None:
+    done = command.run(samba.unc("nosuch"), "-d", options=login(samba))
+    assert "> TREE_CONNECT_ANDX" in done.stderr
+    assert "< TREE_CONNECT_ANDX: STATUS_BAD_NETWORK_NAME" in done.stderr
+
+
+def test_share_and_mountpoint_in_the_wrong_order(command: Command) -> None:
+    done = command.execute(str(PROGRAM), str(command.path), "//127.0.0.1/share")
+    assert_refused(
+        command, done, f"the share comes first, then the mountpoint: smbfuse //127.0.0.1/share {command.path}"
+    )
+
+
+def test_a_second_password_is_refused_and_not_shown(command: Command, samba: Smbd) -> None:
+    done = command.run(samba.unc(), options={**login(samba), "password2": "secret"})
+    assert_refused(command, done, "option 'password2' is not taken")
+    assert "secret" not in done.stderr
 
 
 def test_in_the_background(command: Command, samba: Smbd) -> None:

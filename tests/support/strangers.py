@@ -35,14 +35,14 @@ class Stranger:
         self._hangs_up = hangs_up
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self._sockets: list[socket.socket] = []
+        self.clients: list[socket.socket] = []
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def _serve(self) -> None:
         with contextlib.suppress(OSError):  # the listener was closed
             while True:
                 client = self._listener.accept()[0]
-                self._sockets.append(client)
+                self.clients.append(client)
                 with contextlib.suppress(OSError):
                     client.recv(1)
                     client.sendall(self._words)
@@ -54,7 +54,7 @@ class Stranger:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        for end in (self._listener, *self._sockets):
+        for end in (self._listener, *self.clients):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
