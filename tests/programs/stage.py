@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -110,6 +111,8 @@ class Stage:
             yield Place(*paths, self.setting.unix, self.setting.symlinks, scale)
         finally:
             for path in paths:
+                # stress-ng that is ended in the middle leaves files that not even root may remove.
+                subprocess.run(["chattr", "-R", "-ia", path], check=False, capture_output=True, timeout=60)
                 shutil.rmtree(path, ignore_errors=True)
 
     def _watch(self, outcome: Outcome) -> None:
