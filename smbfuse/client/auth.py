@@ -15,6 +15,7 @@ import spnego
 from spnego.exceptions import SpnegoError
 
 from smbfuse.errors import AuthenticationError
+from smbfuse.wire import ntlmssp, spnego_token
 from smbfuse.wire.ntlmssp import NtlmAuthenticate, NtlmNegotiate
 from smbfuse.wire.text import upper_case
 
@@ -78,11 +79,12 @@ class SpnegoAuthenticator:
         if self._context.complete:
             return None
         try:
-            return self._context.step(token or None)
+            answer = self._context.step(token or None)
         except SpnegoError as exc:
             raise AuthenticationError(f"the server's logon token makes no sense: {exc.message}") from None
         except _NONSENSE as exc:
             raise AuthenticationError(f"the server's logon token makes no sense ({type(exc).__name__})") from None
+        return spnego_token.bare(answer) if answer and not ntlmssp.tells_time(token or b"") else answer
 
     @property
     def session_key(self) -> bytes | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -70,7 +71,10 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger(__name__)
 
-DIALECT: Final = "NT LM 0.12"
+DIALECTS: Final = ("NT LM 0.12", "Samba")
+"""The first is the one that is spoken. By the other Samba 3.0 knows a client that tells upper from lower case; it takes
+those with extended security for Vista else, which does not, and rounds what files occupy up to 1 MiB for them.
+"""
 MAX_BUFFER: Final = 0xFFFF
 """Largest message that we take for a transaction; reads may be larger. The field has 16 bits."""
 MAX_AT_ONCE: Final = 1024
@@ -128,6 +132,12 @@ class Session:
         return self.limits.has(CAP_UNIX) and self.settings.unix_extensions is not False
 
     @property
+    def samba(self) -> tuple[int, ...] | None:
+        """The version of a Samba server, as (3, 0); None: it is none, or does not say so."""
+        match = re.match(r"Samba (\d+)\.(\d+)", self.server_lan_manager)
+        return None if match is None else tuple(map(int, match.groups()))
+
+    @property
     def strength(self) -> Strength:
         """What the sessions after this one must have, too."""
         return Strength(self.limits.signing)
@@ -141,7 +151,7 @@ class Session:
         host = self.settings.host
         try:
             response = await self.connection.request(
-                NegotiateRequest(dialects=(DIALECT,)), timeout=self.settings.connect_timeout
+                NegotiateRequest(dialects=DIALECTS), timeout=self.settings.connect_timeout
             )
         except ConnectionLost as exc:
             raise ConnectError(f"{host} does not speak SMB1 ({exc}); SMB1 may be switched off there") from None

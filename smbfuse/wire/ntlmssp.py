@@ -1,7 +1,11 @@
-"""The two NTLMSSP messages of an anonymous logon, which pyspnego cannot make. [MS-NLMP] 2.2.1.1, 2.2.1.3."""
+"""The two NTLMSSP messages of an anonymous logon, which pyspnego cannot make, and a look at the server's.
+
+[MS-NLMP] 2.2.1.1, 2.2.1.3.
+"""
 
 from __future__ import annotations
 
+import struct
 from typing import Final, Self
 
 from smbfuse.wire.codec import U16, U32, Raw8, Rest, WireStruct, wire
@@ -79,3 +83,27 @@ class NtlmAuthenticate(WireStruct):
             flags=_ASKED | NTLMSSP_ANONYMOUS,
             payload=b"\0",
         )
+
+
+_CHALLENGE: Final = b"NTLMSSP\0\x02\0\0\0"
+_TARGET_INFO: Final = struct.Struct("<40xHxxI")
+_PAIR: Final = struct.Struct("<HH")
+_AV_TIMESTAMP: Final = 7
+
+
+def tells_time(token: bytes) -> bool:
+    """Whether the server's token holds a CHALLENGE_MESSAGE with MsvAvTimestamp. [MS-NLMP] 2.2.1.2, 2.2.2.1.
+
+    Vista and later do, and Samba since 3.6. Who does gets a MIC over all messages, and wants SPNEGO's, too.
+    """
+    at = token.find(_CHALLENGE)
+    if at < 0 or len(token) - at < _TARGET_INFO.size:
+        return False
+    size, start = _TARGET_INFO.unpack_from(token, at)
+    pos, end = at + start, min(at + start + size, len(token))
+    while pos + _PAIR.size <= end:
+        kind, length = _PAIR.unpack_from(token, pos)
+        if kind == _AV_TIMESTAMP:
+            return True
+        pos += _PAIR.size + length
+    return False

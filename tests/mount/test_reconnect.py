@@ -21,6 +21,7 @@ from tests.samba.smbd import Share, Smbd
 from tests.soak.load import run
 from tests.support.mount import Mount
 from tests.support.processes import eventually, wait_gone
+from tests.support.told import await_watch
 
 LIMIT = 30.0
 MIB = 1 << 20
@@ -342,6 +343,7 @@ def test_hard_goes_on_where_it_was(stopped: Callable[..., Stopped]) -> None:
 
 
 def test_unmounted_while_it_is_away(place: Place) -> None:
+    await_watch(place.path)  # else nothing is lost that anybody would miss
     place.server.kill()
     eventually(lambda: "connecting again" in place.mount.log(), LIMIT, "the loss is noticed")
     place.mount.finish()

@@ -215,3 +215,23 @@ def test_a_file_that_has_grown_is_copied_whole(machines: Machines, copy: Callabl
     (machines.other / "f").write_bytes(b"y" * 5000)
     copy(machines.one / "f", machines.one / "copy")
     assert (machines.disk / "copy").read_bytes() == b"y" * 5000
+
+
+# --- names that others replace
+
+
+def test_an_open_file_stays_itself_whatever_takes_its_name(machines: Machines) -> None:
+    """Its FID is renewed when its oplock is gone, and that is by the name."""
+    machines.put("f", b"old")
+    with opened(machines.one / "f", os.O_RDWR) as file:
+        assert os.pread(file, 10, 0) == b"old"
+        for turn in range(5):
+            (machines.other / "g").write_bytes(b"new %d" % turn)
+            (machines.other / "g").rename(machines.other / "f")
+            assert os.pread(file, 10, 0) == b"old"
+            time.sleep(0.05)  # in which notices, breaks and renewals may do their work
+            assert os.pread(file, 10, 0) == b"old"
+        os.pwrite(file, b"OLD", 0)
+        os.fsync(file)
+        assert os.pread(file, 10, 0) == b"OLD"
+    assert (machines.disk / "f").read_bytes() == b"new 4"

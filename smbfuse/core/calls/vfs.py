@@ -249,6 +249,8 @@ class Vfs:
             version = inode.version
             file, attrs = await self.backend.open(path, read, write, oplock, self._head_size(inode, read, write))
         with file.kept():
+            if not attrs.file_id and inode.file_id > ROOT and self.opens.in_use(inode):
+                attrs.file_id = await self.backend.file_id(file)  # programs hold the file, whatever has its name now
             if self.inodes.is_another(inode, attrs) and not await self.is_there(inode):
                 raise self._another(inode)
             if inode.version == version:

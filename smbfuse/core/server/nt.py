@@ -25,6 +25,7 @@ from smbfuse.ntstatus import (
     STATUS_NOT_A_REPARSE_POINT,
     STATUS_OBJECT_NAME_COLLISION,
     STATUS_OBJECT_NAME_NOT_FOUND,
+    STATUS_OBJECT_PATH_NOT_FOUND,
 )
 from smbfuse.wire.const import (
     DELETE,
@@ -48,6 +49,7 @@ from smbfuse.wire.const import (
 from smbfuse.wire.filelevels import (
     FileAllInfo,
     FileBasicInfo,
+    FileDispositionInfo,
     FileEndOfFileInfo,
     FileInternalInfo,
     FileRenameInformation,
@@ -70,6 +72,8 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger(__name__)
 
+_NOT_SO: Final = frozenset({STATUS_OBJECT_NAME_NOT_FOUND, STATUS_OBJECT_PATH_NOT_FOUND})
+"""How servers say that a file cannot be renamed by its FID, beside not knowing the level."""
 _ALL_INFO: Final = 0x4000
 """Bytes of FileAllInfo: it ends with the path, of two bytes a character."""
 _FIND_LEVELS: Final[tuple[type[WireStruct], ...]] = (
@@ -410,14 +414,19 @@ class NtBackend:
         """
         await self.set_basic(path, None, FileBasicInfo(ext_file_attributes=FILE_ATTRIBUTE_HIDDEN))
 
+        version = self.tree.session.samba
+        by_option = version is None or version >= (3, 2)  # Samba 3.0 takes the option for new files only
+
         async def mark() -> None:
+            option = FILE_DELETE_ON_CLOSE if by_option else 0
             own, _ = await self.tree.create(
-                path,
-                access=DELETE,
-                disposition=FILE_OPEN,
-                options=FILE_NON_DIRECTORY_FILE | FILE_DELETE_ON_CLOSE,
+                path, access=DELETE, disposition=FILE_OPEN, options=FILE_NON_DIRECTORY_FILE | option
             )
-            await own.close()
+            try:
+                if not by_option:
+                    await self.tree.set_file(own, FileDispositionInfo(delete_pending=1))
+            finally:
+                await own.close()
 
         await self.tree.do_once(mark, partial(self._looking.is_gone, path))
 
@@ -468,8 +477,8 @@ class NtBackend:
                 await self.tree.do_once(replace, is_renamed)
                 return True
             except StatusError as exc:
-                if exc.status == STATUS_NO_SUCH_FILE:
-                    return False
+                if exc.status in (STATUS_NO_SUCH_FILE, STATUS_OBJECT_PATH_NOT_FOUND):
+                    return False  # the latter of Samba 3.0, in the root
                 known_level = exc.status == STATUS_ACCESS_DENIED
                 if not known_level and exc.status not in UNKNOWN_LEVEL:
                     raise
@@ -494,7 +503,7 @@ class NtBackend:
         try:
             await self.tree.do_once(by_own, is_renamed)
         except StatusError as exc:
-            if exc.status != STATUS_OBJECT_NAME_NOT_FOUND and exc.status not in UNKNOWN_LEVEL:
+            if exc.status not in _NOT_SO and exc.status not in UNKNOWN_LEVEL:
                 raise
             return False
         return True
@@ -510,7 +519,11 @@ class NtBackend:
         finally:
             if not moved:
                 await self.undo(partial(self._rename, aside, new))
-        await self.unlink(aside)
+        try:
+            await self.unlink(aside)
+        except StatusError as exc:
+            log.debug("%s is in use: %s", aside.text, exc)
+            await self.delete_when_closed(aside)
         return True
 
     async def read_link(self, path: ServerPath) -> str:

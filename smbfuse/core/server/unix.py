@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +20,12 @@ from smbfuse.core.server.names import POSIX_NAMES, acceptable
 from smbfuse.core.server.nt import NtBackend, named
 from smbfuse.core.server.statuses import UNKNOWN_LEVEL
 from smbfuse.errors import NotSupported, RemoteProtocolError, StatusError
-from smbfuse.ntstatus import STATUS_ACCESS_DENIED, STATUS_NO_SUCH_FILE, STATUS_OBJECT_NAME_NOT_FOUND
+from smbfuse.ntstatus import (
+    STATUS_ACCESS_DENIED,
+    STATUS_CANNOT_DELETE,
+    STATUS_NO_SUCH_FILE,
+    STATUS_OBJECT_NAME_NOT_FOUND,
+)
 from smbfuse.wire.const import (
     CIFS_UNIX_FCNTL_LOCKS_CAP,
     CIFS_UNIX_LARGE_READ_CAP,
@@ -87,12 +93,6 @@ async def enable(tree: Tree) -> int:
     return used
 
 
-async def _enable_again(capabilities: int, tree: Tree) -> None:
-    """The same extensions on the next connection. NotSupported if they are not there any more."""
-    if capabilities & ~(await enable(tree) if tree.session.unix else 0):
-        raise NotSupported(f"{tree.session.settings.host} has not the same UNIX extensions any more; mount again")
-
-
 class UnixPages:
     """A listing with UNIX attributes."""
 
@@ -124,6 +124,15 @@ class UnixBackend(NtBackend):
         self.capabilities = capabilities
         self.posix_locks = bool(capabilities & CIFS_UNIX_FCNTL_LOCKS_CAP)
         self.acls = PosixAcls(tree) if capabilities & CIFS_UNIX_POSIX_ACLS_CAP else None
+
+    @property
+    def _follows_links(self) -> bool:
+        """Whether attributes that are set of a symbolic link are set of what it leads to, wherever that is.
+
+        Read in the sources of 3.0.28a. 4.17 sets the owner of the link.
+        """
+        version = self.tree.session.samba
+        return version is not None and version < (4, 0)
 
     async def stat(self, path: ServerPath) -> Attributes:
         return from_unix(await self.tree.query_path(path, FileUnixBasic))
@@ -180,12 +189,28 @@ class UnixBackend(NtBackend):
                 raise
             opened = await self._open_as_nt(path, read, write, oplock, head)
             self._opens_by_posix = False  # now that this was no fault of the file's
+            await self._read_and_write_as_posix(self.tree)
             return opened
         with file.kept():
             attrs = _attributes(answer)
             if peek is not None and self._still_so(peek, attrs):
                 file.head = peek.data
             return file, attrs
+
+    async def _read_and_write_as_posix(self, tree: Tree) -> None:
+        """Have what is opened so read and written by POSIX's rules: past locks of ours that POSIX locks are.
+
+        Samba 3.0 does that for clients who do not say that they use POSIX_OPEN. It takes that all the same.
+        """
+        with suppress(StatusError):
+            await tree.set_fs(CifsUnixInfo(capabilities=self.capabilities & ~CIFS_UNIX_POSIX_PATH_OPS_CAP))
+
+    async def prepare(self, tree: Tree) -> None:
+        """The same on the next connection. NotSupported if it is not there any more."""
+        if self.capabilities & ~(await enable(tree) if tree.session.unix else 0):
+            raise NotSupported(f"{tree.session.settings.host} has not the same UNIX extensions any more; mount again")
+        if not self._opens_by_posix:
+            await self._read_and_write_as_posix(tree)
 
     async def _open_as_nt(
         self, path: ServerPath, read: bool, write: bool, oplock: int, head: int
@@ -268,6 +293,11 @@ class UnixBackend(NtBackend):
         """
         if change.size is not None:
             await self._resize(path, file, change.size)
+        if before is not None and before.kind == stat.S_IFLNK and self._follows_links:
+            owner = Change(st_uid=change.st_uid, st_gid=change.st_gid)
+            if owner.applied_to(before) != before:
+                raise OSError(errno.EPERM, "this server would give away what the link leads to")
+            return
         info = FileUnixBasic()
         if change.permissions is not None:
             info.permissions = change.permissions
@@ -310,6 +340,14 @@ class UnixBackend(NtBackend):
         await self._posix_unlink(path, POSIX_UNLINK_DIRECTORY_TARGET)
 
     async def unlink(self, path: ServerPath) -> None:
+        try:
+            await self._posix_unlink(path, POSIX_UNLINK_FILE_TARGET)
+        except StatusError as exc:
+            if exc.status != STATUS_CANNOT_DELETE:
+                raise
+            await self._unlink_read_only(path)  # Samba 3.0 has Windows' rules for these, too
+
+    async def _delete(self, path: ServerPath) -> None:
         await self._posix_unlink(path, POSIX_UNLINK_FILE_TARGET)
 
     async def _posix_unlink(self, path: ServerPath, target: int) -> None:
@@ -385,8 +423,9 @@ async def choose_backend(tree: Tree) -> NtBackend:
     """
     wanted = tree.session.settings.unix_extensions
     if tree.session.unix and (capabilities := await enable(tree)):
-        tree.preparations.append(partial(_enable_again, capabilities))
-        return UnixBackend(tree, capabilities)
+        backend = UnixBackend(tree, capabilities)
+        tree.preparations.append(backend.prepare)
+        return backend
     if wanted:
         raise NotSupported(f"{tree.session.settings.host} has no UNIX extensions; mount without the option unix")
     return NtBackend(tree)
