@@ -156,18 +156,17 @@ class MetaCache:
     def wrote(self, inode: Inode, start: int, end: int, now_ns: int) -> bool:
         """We changed data from `start` to `end`, and nobody else can: what that does to what is known of the file.
 
-        False if too little is known.
+        False if too little is known. What is too old to be served may be true all the same, and remains so.
         """
-        known = inode.attrs
-        if known is None or self._clock() >= inode.attrs_until:
+        known, until = inode.attrs, inode.attrs_until
+        if known is None or inode.unsure is not None:
             return False
-        until = inode.attrs_until
         self.changed(inode)
         size = max(known.size, end)
         grown = max(end - max(start, known.size), 0)
         allocated = known.allocated + grown
         inode.attrs = replace(known, size=size, allocated=allocated, mtime_ns=now_ns, ctime_ns=now_ns)
-        inode.attrs_until = until
+        inode.attrs_until, inode.unsure = until, None
         return True
 
     # --- names in a directory

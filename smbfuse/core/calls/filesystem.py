@@ -311,14 +311,19 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         if kills:
             await self.kill_privileges(handle.inode)
         self._tell_failure_by_write(handle)
-        appends = handle.append and not pages
+        appends, place = handle.append and not pages, offset
         if self._may_wait(handle) and offset + len(data) < FAR:
-            place = await self._own_end(handle.inode) if appends else offset
+            if appends:
+                # Nobody else can write: the end is what we know. The kernel's idea of it may be older than that. It
+                # lets one write of an inode through at a time, so appends of this machine never mix.
+                known = handle.inode.attrs if handle.inode.unsure is None else None
+                place = (known or await self._refresh(handle.inode)).size
             await self._write_later(handle, place, data)
         else:
             await self.writes.write_back(handle.inode)  # what is older goes first
             try:
-                place = (await handle.share.use(self.backend.stat_open)).size if appends else offset
+                if appends:
+                    place = (await handle.share.use(self.backend.stat_open)).size
                 await self.write_by_fid(handle, place, data)
             finally:
                 self.wrote(handle.inode)
@@ -326,14 +331,6 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         # for before it reads. To make it forget them now might cross with that, and then it would read no further than
         # it believes.
         return len(data)
-
-    async def _own_end(self, inode: Inode) -> int:
-        """Where the file ends, while nobody else can write. What the kernel takes for the end may be older than that.
-
-        The kernel lets one write of an inode through at a time, so appends of this machine never mix.
-        """
-        known = inode.attrs if inode.unsure is None else None
-        return max((known or await self._refresh(inode)).size, self.writes.end(inode))
 
     def _may_wait(self, handle: FileHandle) -> bool:
         return not handle.direct and handle.inode not in self.locked and keeps_writes(handle.file)
