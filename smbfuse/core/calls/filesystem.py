@@ -312,12 +312,9 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
             await self.kill_privileges(handle.inode)
         self._tell_failure_by_write(handle)
         appends, place = handle.append and not pages, offset
-        if self._may_wait(handle) and offset + len(data) < FAR:
-            if appends:
-                # Nobody else can write: the end is what we know. The kernel's idea of it may be older than that. It
-                # lets one write of an inode through at a time, so appends of this machine never mix.
-                known = handle.inode.attrs if handle.inode.unsure is None else None
-                place = (known or await self._refresh(handle.inode)).size
+        if appends and self._may_wait(handle):
+            place = await self._own_end(handle.inode)
+        if self._may_wait(handle) and place + len(data) < FAR:  # still
             await self._write_later(handle, place, data)
         else:
             await self.writes.write_back(handle.inode)  # what is older goes first
@@ -331,6 +328,14 @@ class FileSystem(AnyCase, XattrCalls, ExtentCalls):
         # for before it reads. To make it forget them now might cross with that, and then it would read no further than
         # it believes.
         return len(data)
+
+    async def _own_end(self, inode: Inode) -> int:
+        """Where the file ends, as long as nobody else can write: what the kernel takes for it may be older than that.
+
+        The kernel lets one write of an inode through at a time, so appends of this machine never mix.
+        """
+        known = inode.attrs if inode.unsure is None else None
+        return (known or await self._refresh(inode)).size
 
     def _may_wait(self, handle: FileHandle) -> bool:
         return not handle.direct and handle.inode not in self.locked and keeps_writes(handle.file)

@@ -187,10 +187,11 @@ class UnixBackend(NtBackend):
         except StatusError as exc:
             if exc.status not in _NO_POSIX_OPEN:
                 raise
-            opened = await self._open_as_nt(path, read, write, oplock, head)
-            self._opens_by_posix = False  # now that this was no fault of the file's
-            await self._read_and_write_as_posix(self.tree)
-            return opened
+            file, attrs = await self._open_as_nt(path, read, write, oplock, head)
+            with file.kept():
+                self._opens_by_posix = False  # now that this was no fault of the file's
+                await self._read_and_write_as_posix(self.tree)
+                return file, attrs
         with file.kept():
             attrs = _attributes(answer)
             if peek is not None and self._still_so(peek, attrs):

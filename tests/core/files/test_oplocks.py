@@ -206,6 +206,23 @@ async def test_what_waits_is_written_before_a_break_is_answered() -> None:
         assert await m.cost(("write", handle, 9, b"ddd")) == 1, "from now on writes do not wait"
 
 
+async def test_an_append_during_a_break_does_not_wait() -> None:
+    """It asks where the file ends, and meanwhile another machine opens it: what would wait now would come too late."""
+    async with mounted(oplocks=True) as m:
+        number = await number_of(m)
+        handle = (await m.files.open(number, os.O_WRONLY | os.O_APPEND)).number
+        m.files.cache.changed(m.files.inodes.get(number))
+        answer = trio.Event()
+        m.server.script.once(held(answer), command=SMB_COM_TRANSACTION2)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(m.files.write, handle, 0, b"more")
+            await wait_all_tasks_blocked()
+            await m.server.last.break_oplock(fid_of(m))
+            await wait_all_tasks_blocked()
+            answer.set()
+        assert bytes(m.server.volume.find("a.txt").data) == b"aaamore"
+
+
 async def test_a_break_to_level_ii_keeps_what_was_read() -> None:
     async with mounted(oplocks=True) as m:
         m.files.kernel = forgets = Forgets()
