@@ -113,7 +113,8 @@ class DirectoryWatch:
         if answer.transaction is None:  # Windows says STATUS_NOTIFY_ENUM_DIR by that
             return []
         told = iter_entries(FileNotify, answer.transaction.parameters, UNICODE)
-        return [Event(entry.action, entry.file_name) for entry in told]
+        # Samba 3.0 names what is in the directory itself as `.\name`.
+        return [Event(entry.action, entry.file_name.removeprefix(".\\")) for entry in told]
 
     def _sent(self, cancel: Callable[[], None]) -> None:
         self._cancel = cancel

@@ -151,14 +151,15 @@ async def test_what_changed_before_the_server_watched_is_found(autojump_clock: M
         assert (await m.files.lookup(ROOT, b"new")).number != 0
 
 
-async def test_a_name_that_comes_is_found(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("told", ["new", ".\\new"], ids=["usual", "Samba 3.0"])
+async def test_a_name_that_comes_is_found(told: str, autojump_clock: MockClock) -> None:
     async with watched_mount() as m:
         watched = await m.watching.next()
         assert sorted(await m.list()) == [b".", b"..", b"a.txt", b"b.txt", b"dir"]
         assert (await m.files.lookup(ROOT, b"new")).number == 0
         m.put("new", b"n")
         assert (await m.files.lookup(ROOT, b"new")).number == 0
-        await m.told(watched, (FILE_ACTION_ADDED, "new"))
+        await m.told(watched, (FILE_ACTION_ADDED, told))
         assert (ROOT, b"new") in m.kernel.names
         assert ROOT in m.kernel.attributes
         assert (await m.files.lookup(ROOT, b"new")).number != 0

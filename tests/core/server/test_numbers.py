@@ -117,3 +117,20 @@ async def test_an_open_that_fails_waits_for_no_look(autojump_clock: MockClock) -
         m.server.script.once(disconnected, command=SMB_COM_NT_CREATE_ANDX)
         with pytest.raises(OSError, match="down"):
             await create(m, b"new1")
+
+
+async def test_a_fid_that_is_renewed_is_the_same_files(autojump_clock: MockClock) -> None:
+    """By the name, which another file may have taken; and the open does not tell."""
+    async with far_away() as m:
+        await create(m, b"other")
+        number = (await m.files.lookup(ROOT, b"old")).number
+        handle = (await m.files.open(number, os.O_RDONLY)).number
+        held = m.server.volume.find("old")
+        held.data[:] = b"old"
+        m.server.volume.remove(held)
+        m.server.volume.find("").add(Node("old", data=bytearray(b"new")))
+        (fid,) = (fid for fid, file in m.tree.opens.items() if file.path.endswith("old"))
+        await m.server.last.break_oplock(fid)
+        await wait_all_tasks_blocked()
+        assert bytes(await m.files.read(handle, 0, 10)) == b"old"
+        await m.files.release(handle)
