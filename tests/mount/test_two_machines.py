@@ -113,6 +113,7 @@ def test_what_was_appended_is_read_where_it_is(machines: Machines) -> None:
 APPENDS = """
 import os, signal, sys
 signal.signal(signal.SIGHUP, lambda *_: None)
+os.close(1)
 log = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)
 for number in range(5):
     os.write(log, b"%d\\n" % number)
@@ -129,7 +130,10 @@ def test_an_append_is_done_once_whatever_signals_come(
         disk.write_bytes(b"")
         disk.chmod(0o666)
         with opened(there.path / "log", os.O_RDWR):  # so that no oplock lets the writes wait
-            program = subprocess.Popen([sys.executable, "-c", APPENDS, here.path / "log"])
+            program = subprocess.Popen([sys.executable, "-c", APPENDS, here.path / "log"], stdout=subprocess.PIPE)
+            assert program.stdout is not None
+            with program.stdout as told:
+                told.read()  # up to its end: from there on it catches the signal
             while program.poll() is None:
                 time.sleep(0.2)
                 program.send_signal(signal.SIGHUP)
