@@ -183,7 +183,8 @@ class Stage:
         return self._elsewhere[kind]
 
     def _small(self) -> list[Path]:
-        return [self._ground.base / "small" if self.kind.server is None else self._mount("small")]
+        behind = self._ground.base / "small"
+        return [behind if self.kind.server is None else self._mount("small"), behind]
 
     def _read_only(self) -> list[Path]:
         if self.kind.server is None:

@@ -39,9 +39,9 @@ class Place:
     lifetime: float
     """Seconds for which the mount may serve what it knows from cache."""
     elsewhere: Callable[[str], list[Path]] = _nowhere
-    """Other directories, on mounts of the same sort: "small" ones of SMALL bytes, "read-only" ones in which there are
+    """Other directories, on mounts of the same sort: a "small" one of SMALL bytes, "read-only" ones in which there are
     a file `f` and a directory `d` (making these two kinds takes root), and a "crowded" one with about CROWD files, to
-    be left so, and the same on the server's disk."""
+    be left so. With "small" and "crowded" the second is the same on the server's disk."""
 
 
 SMALL = 2 << 20

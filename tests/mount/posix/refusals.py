@@ -17,7 +17,7 @@ FULL = "ENOSPC on a full disk; what was written before stays"
 
 @check(FULL, root=True)
 def a_full_disk(place: Place) -> None:
-    (small,) = place.elsewhere("small")
+    small = place.elsewhere("small")[0]
     block = pattern(64 << 10)
     path = small / "f"
     with opened(path, os.O_RDWR | os.O_CREAT) as handle:
@@ -38,7 +38,7 @@ def a_full_disk(place: Place) -> None:
 
 @check(FULL, root=True)
 def a_file_that_cannot_grow_can_be_changed(place: Place) -> None:
-    (small,) = place.elsewhere("small")
+    small = place.elsewhere("small")[0]
     path = small / "f"
     with opened(path, os.O_RDWR | os.O_CREAT) as handle:
         with fails(errno.ENOSPC):
@@ -87,7 +87,7 @@ def nothing_is_changed_where_all_is_read_only(place: Place) -> None:
 
 @check("EXDEV between two mounts (mv then copies)", root=True)
 def file_systems_are_told_apart(place: Place) -> None:
-    (small,) = place.elsewhere("small")
+    small = place.elsewhere("small")[0]
     (place.path / "f").write_bytes(b"content")
     with fails(errno.EXDEV):
         (place.path / "f").rename(small / "f")
