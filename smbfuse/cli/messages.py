@@ -37,6 +37,7 @@ _REFUSED: Final = (
 )
 _BUSY: Final = "the server has no room for another session; try again later, or end others there"
 _NO_SHARE: Final = "the server has no share '{share}'; to list those it has, type {list_shares}"
+_NO_DIRECTORY: Final = "there is no directory '{path}' on share '{share}'; mount the share and look"
 _DOMAIN: Final = "the server cannot ask its domain about user {user}; try domain={host} for an account of its own"
 
 STATUS_LINES: Final[dict[int, str]] = {
@@ -69,9 +70,9 @@ STATUS_LINES: Final[dict[int, str]] = {
     ntstatus.STATUS_BAD_NETWORK_NAME: _NO_SHARE,
     ntstatus.STATUS_BAD_NETWORK_PATH: _NO_SHARE,
     ntstatus.STATUS_BAD_DEVICE_TYPE: "'{share}' is not a share of files (a printer or a pipe?); name another",
-    ntstatus.STATUS_OBJECT_NAME_NOT_FOUND: "there is no such directory on share '{share}'; mount the share and look",
-    ntstatus.STATUS_OBJECT_PATH_NOT_FOUND: "there is no such directory on share '{share}'; mount the share and look",
-    ntstatus.STATUS_NOT_A_DIRECTORY: "that is a file of share '{share}', not a directory; name the directory it is in",
+    ntstatus.STATUS_OBJECT_NAME_NOT_FOUND: _NO_DIRECTORY,
+    ntstatus.STATUS_OBJECT_PATH_NOT_FOUND: _NO_DIRECTORY,
+    ntstatus.STATUS_NOT_A_DIRECTORY: "'{path}' is a file of share '{share}'; name the directory that it is in",
     ntstatus.STATUS_PATH_NOT_COVERED: (
         "share '{share}' only refers to another server (DFS), which this version does not follow; mount that one"
     ),
@@ -98,7 +99,8 @@ def explain(error: SmbfuseError, server: ServerSettings) -> str:
     if isinstance(error, UsageError | MountError):
         return _one_line(str(error))
     template = _template(error)
-    line = template.format(error=_plain(error), **_words(server))
+    path = error.subject.replace("\\", "/").strip("/") if isinstance(error, StatusError) else ""
+    line = template.format(error=_plain(error), path=path, **_words(server))
     return _one_line(f"//{server.host}/{server.share}: {line}")
 
 

@@ -180,7 +180,7 @@ def test_a_busy_mountpoint(command: Command, samba: Smbd) -> None:
 
 def test_a_directory_that_is_not_there(command: Command, samba: Smbd) -> None:
     done = command.run(f"{samba.unc()}/docs/nosuch", options=login(samba))
-    assert_refused(command, done, "no such directory")
+    assert_refused(command, done, "no directory 'docs/nosuch' on share 'share'")
     done = command.run(f"{samba.unc()}/hello.txt", options=login(samba))
     assert_refused(command, done, "is a file")
 
