@@ -83,8 +83,7 @@ def room_shrinks(place: Place) -> None:
     after = os.statvfs(small)
     assert after.f_bavail * after.f_frsize <= before.f_bavail * before.f_frsize - (256 << 10)
     (small / "room").unlink()
-    # Nobody has the file open; but who watches all mounts by fanotify, as stress-ng does, keeps it until he has read of
-    # it, and so the disk may not have its room yet.
+    # Nobody may have the file open; but the disk (tmpfs) has been seen to take seconds to free it, beside stress-ng.
     assert _openers(behind / "room") == []
     freed, disk = os.statvfs(small), os.statvfs(behind)
     assert freed.f_bavail * freed.f_frsize == disk.f_bavail * disk.f_frsize
