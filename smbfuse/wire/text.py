@@ -1,4 +1,6 @@
-"""Text and times on the wire: UTF-16LE or an OEM code page, terminators, FILETIME. [MS-CIFS] 2.2.1.1, [MS-DTYP] 2.3.3.
+"""Text and times on the wire: UTF-16LE or an OEM code page, terminators, FILETIME; and upper case as servers make it.
+
+[MS-CIFS] 2.2.1.1, [MS-DTYP] 2.3.3.
 
 Which of the two character sets a message uses is said by SMB_FLAGS2_UNICODE of its own header, so every encoder and
 decoder takes a `TextCodec`.
