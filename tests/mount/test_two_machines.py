@@ -8,10 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -135,7 +135,8 @@ def test_an_append_is_done_once_whatever_signals_come(
             with program.stdout as told:
                 told.read()  # up to its end: from there on it catches the signal
             while program.poll() is None:
-                time.sleep(0.2)
+                with suppress(subprocess.TimeoutExpired):
+                    program.wait(0.2)
                 program.send_signal(signal.SIGHUP)
         assert program.returncode == 0
         here.umount()
@@ -224,6 +225,10 @@ def test_a_file_that_has_grown_is_copied_whole(machines: Machines, copy: Callabl
 # --- names that others replace
 
 
+def _reads(path: Path, content: bytes) -> bool:
+    return path.read_bytes() == content
+
+
 def test_an_open_file_stays_itself_whatever_takes_its_name(machines: Machines) -> None:
     """Its FID is renewed when its oplock is gone, and that is by the name."""
     machines.put("f", b"old")
@@ -233,7 +238,8 @@ def test_an_open_file_stays_itself_whatever_takes_its_name(machines: Machines) -
             (machines.other / "g").write_bytes(b"new %d" % turn)
             (machines.other / "g").rename(machines.other / "f")
             assert os.pread(file, 10, 0) == b"old"
-            time.sleep(0.05)  # in which notices, breaks and renewals may do their work
+            by_name = partial(_reads, machines.one / "f", b"new %d" % turn)
+            eventually(by_name, 10, "this machine knows of the other file")
             assert os.pread(file, 10, 0) == b"old"
         os.pwrite(file, b"OLD", 0)
         os.fsync(file)
