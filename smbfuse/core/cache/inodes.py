@@ -61,8 +61,8 @@ class Inode:
     """Whether we gave it a further name: then the names known count, where the server does not tell how many it has."""
     pages_hold: bool = False
     """Whether what the kernel has of its data was read under an oplock that has been held ever since."""
-    doubted: bool = False
-    """Whether others have changed it since the kernel was made to ask anew, when the file was opened."""
+    told_version: int = 0
+    """The version at which the kernel was made to ask anew, when the file was opened last."""
     lookups: int = 0
     """How often the kernel was told of it; it is forgotten at 0."""
     handles: int = 0

@@ -144,7 +144,6 @@ class MetaCache:
 
     def doubt(self, inode: Inode) -> None:
         """Others may have changed it: ask again."""
-        inode.doubted = True
         self._ask_again(inode, Why.TOLD)
 
     def _ask_again(self, inode: Inode, why: Why) -> None:

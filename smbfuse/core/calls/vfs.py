@@ -324,11 +324,11 @@ class Vfs:
         known = inode.attrs
         if known is not None and (known.size, known.mtime_ns) != (attrs.size, attrs.mtime_ns):
             self.cache.changed(inode)
-            inode.doubted = True
-        if inode.doubted:
+        if inode.version != inode.told_version:
             # The kernel may not have heard yet of what the cache knows, or dropped an answer that crossed with it:
-            # who asks how long the file is, now that it is open, must not be told of before.
-            inode.doubted = False
+            # who asks how long the file is, now that it is open, must not be told of before. Our own changes count as
+            # well: an append may have gone elsewhere than the kernel thinks.
+            inode.told_version = inode.version
             await self.kernel.forget_attributes(inode.number)
 
     def _reopener(self, inode: Inode) -> Opener:
