@@ -19,7 +19,7 @@ END = '.\\" Here it ends.\n'
 
 _PAIRS = (("unix", "unix-signed"), ("nounix", "nounix-signed"))
 """Settings that differ in signing only: one column for both where no row differs."""
-_WIDTHS = {2: (36, 15), 3: (27, 12), 4: (17, 11)}
+_WIDTHS = {2: (32, 14), 3: (27, 12), 4: (17, 11)}
 """By the number of columns, for 80 characters: that of the topic's, and of each of the others."""
 
 
